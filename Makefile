@@ -1,0 +1,54 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_MONTHS ?= 12
+
+.PHONY: help setup demo test test-long check lint bench mutation lock ui clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.installed ## Make the virtual environment from the hash-checked lock
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else \
+	  f"Perennial needs Python 3.11 to 3.13, but `$(PYTHON)` is {v.major}.{v.minor}. Try: make setup PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what requirements.lock names into $(VENV) (two minutes the first time) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## Live through the flights of 2013 month by month (DEMO_MONTHS=4 for a short one)
+	@$(BIN)/perennial backfill --periods $(DEMO_MONTHS)
+
+test: setup ## Run the tests that need nothing but this checkout (under 10 minutes)
+	@$(BIN)/python -m pytest -q -m "not long"
+
+test-long: setup ## Run the tests that take minutes each
+	@$(BIN)/python -m pytest -q -m long
+
+check: setup lint ## Lint, types and architecture
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+lint: setup
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+bench: setup ## Compare the flows with a flat script, and measure 10 million rows
+	@$(BIN)/python tests/benchmarks/bench.py
+
+mutation: setup ## Break the gate in every way and see the tests notice
+	@$(BIN)/python tests/benchmarks/mutation.py
+
+lock: ## Compile requirements.lock again (needs uv)
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate -o requirements.lock
+
+ui: setup ## Open what the demo did: Prefect on :4200, MLflow on :5000
+	@$(BIN)/perennial ui
+
+clean: ## Remove the demo's data (.perennial), keep the environment
+	rm -rf .perennial
