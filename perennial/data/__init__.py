@@ -1,0 +1,1 @@
+"""From a source to features: deliveries, contracts, the lake, the engine."""

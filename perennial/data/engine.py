@@ -1,0 +1,128 @@
+"""What runs the queries: embedded DuckDB; the only module that imports a SQL engine.
+
+It knows files, Arrow data and SQL, and nothing of use cases, so that another engine can stand here.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import gettempdir
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+
+from perennial.errors import Permanent
+from perennial.settings import Settings
+
+BATCH_ROWS = 131_072
+
+
+class QueryFailed(Permanent):
+    """The engine refused a query; the message is the engine's own, with the query's name."""
+
+
+class Engine:
+    """One in-memory database with bounded memory, which spills to disk beyond it; times are UTC."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._connection = duckdb.connect()
+        spill = Path(gettempdir()) / f"perennial-spill-{os.getpid()}"
+        self._connection.execute("SET TimeZone = 'UTC'")
+        self._connection.execute(f"SET memory_limit = '{settings.memory_limit}'")
+        self._connection.execute(f"SET temp_directory = '{spill}'")
+        if settings.threads:
+            self._connection.execute(f"SET threads = {settings.threads}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def files(self, name: str, files: Sequence[str]) -> None:
+        """Give Parquet files, at least one, the name of a view; `key=value` folders become columns."""
+        self.view(name, f"SELECT * FROM {parquet(files)}")
+
+    def view(self, name: str, sql: str) -> None:
+        """Give a SELECT the name of a view; it runs when the view is asked."""
+        self.execute(f"CREATE OR REPLACE VIEW {quote(name)} AS {sql}", name=name)
+
+    def keep(self, name: str, sql: str, query: str = "query") -> None:
+        """Run a SELECT once and keep its rows as a table of this engine, spilled to disk when they are many."""
+        self.execute(f"CREATE OR REPLACE TEMP TABLE {quote(name)} AS\n{sql}", name=query)
+
+    def schema(self, sql: str) -> pa.Schema:
+        """Return names and types of what a SELECT gives, without running it over the data."""
+        return self.table(f"SELECT * FROM ({sql}) LIMIT 0").schema
+
+    def arrow(self, name: str, data: pa.Table) -> None:
+        """Give Arrow data the name of a view."""
+        self._connection.register(name, data)
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), name: str = "query") -> None:
+        """Run a statement without looking at its result.
+
+        Raises:
+            QueryFailed: The engine refused it.
+        """
+        with _naming(name):
+            self._connection.execute(sql, list(parameters))
+
+    def table(self, sql: str, parameters: Sequence[Any] = (), name: str = "query") -> pa.Table:
+        """Run a SELECT and return all of its rows."""
+        with _naming(name):
+            return self._select(sql, parameters).to_arrow_table()
+
+    def batches(
+        self, sql: str, parameters: Sequence[Any] = (), rows: int = BATCH_ROWS, name: str = "query"
+    ) -> pa.RecordBatchReader:
+        """Run a SELECT and return its rows in batches, read while the engine produces them.
+
+        The engine answers nothing else until the reader is read to its end or dropped.
+        """
+        with _naming(name):
+            return self._select(sql, parameters).to_arrow_reader(rows)
+
+    def scalar(self, sql: str, parameters: Sequence[Any] = (), name: str = "query") -> Any:
+        """Run a SELECT of few rows and return the first column of its first row; `None` when there is no row."""
+        with _naming(name):
+            rows = self._select(sql, parameters).fetchall()
+        return rows[0][0] if rows else None
+
+    def _select(self, sql: str, parameters: Sequence[Any]) -> duckdb.DuckDBPyRelation:
+        return self._connection.sql(sql, params=list(parameters))
+
+
+@contextmanager
+def _naming(query: str) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        raise QueryFailed(f"`{query}` failed: {error}") from error
+
+
+def parquet(files: Sequence[str]) -> str:
+    """Write Parquet files, at least one, as what may follow FROM; `key=value` folders become text columns."""
+    listed = ", ".join(quote_text(file) for file in files)
+    return f"read_parquet([{listed}], hive_partitioning = true, hive_types_autocast = false, union_by_name = true)"
+
+
+def quote_time(at: datetime) -> str:
+    """Write a time, which must know its zone, as a SQL timestamp."""
+    return f"TIMESTAMPTZ '{at.astimezone(UTC).isoformat()}'"
+
+
+def quote(name: str) -> str:
+    """Write a name as a SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_text(text: str) -> str:
+    """Write a text as a SQL string."""
+    return "'" + text.replace("'", "''") + "'"

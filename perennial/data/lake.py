@@ -1,0 +1,157 @@
+"""Versioned tables of one use case (Delta Lake); the only module that imports deltalake.
+
+A table is partitioned by one column, and a partition is written once: readers name the partitions
+that the journal names, so an append that was never recorded is never seen, and repeating it adds nothing.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import quote as percent_encode
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.transaction import AddAction
+
+from perennial.data.parquet_file import write_parquet
+from perennial.digests import digest_file
+from perennial.errors import Permanent, Transient
+from perennial.store import naming_full_storage
+from perennial.workspace import Workspace
+
+
+class MissingPartition(Permanent):
+    """The journal names a partition that the lake does not have."""
+
+
+class RetypedColumn(Permanent):
+    """New rows give a column of a table another type than its rows have."""
+
+
+class LakeBusy(Transient):
+    """Another writer committed at the same moment."""
+
+
+def append(
+    workspace: Workspace, table: str, rows: pa.Table | pa.RecordBatchReader, partition_by: str, partition: str
+) -> int:
+    """Add one partition in one commit, or nothing if the table has it already.
+
+    Its rows lie in one file, in the order in which they came (Delta's own writer would shuffle them), so the same
+    rows give the same bytes. The commit carries the partition's name as a Delta transaction, so of two writers of
+    the same partition one is refused, and a partition without rows counts as written too.
+
+    Args:
+        workspace: Whose lake.
+        table: Name of the table, created by its first append.
+        rows: Rows without the partition column.
+        partition_by: Name of the partition column.
+        partition: Its value for all of these rows.
+
+    Returns:
+        A Delta version of the table that has the partition.
+
+    Raises:
+        RetypedColumn: The table has a column of the same name and another type.
+        LakeBusy: Another writer committed at the same moment, perhaps the same partition.
+        StorageFull: There is no space left; nothing of the partition is visible.
+    """
+    reader = rows.to_reader() if isinstance(rows, pa.Table) else rows
+    schema = Schema.from_arrow(reader.schema.append(pa.field(partition_by, pa.string())))
+    address = workspace.table(table)
+    with naming_full_storage(address), _naming_rivals(address):
+        held = _open(workspace, table) or DeltaTable.create(address, schema, mode="ignore", partition_by=[partition_by])
+        _add_columns(held, schema)
+        if held.transaction_version(partition) is None:  # asked of the snapshot that is committed to
+            with TemporaryDirectory(prefix="perennial-") as folder:
+                added = _store(workspace, table, reader, schema, partition_by, partition, Path(folder))
+            _commit(held, added, partition_by, partition)
+            return DeltaTable(address).version()
+        return held.version()
+
+
+def files(workspace: Workspace, table: str, partition_by: str, partitions: Sequence[str]) -> list[str]:
+    """Return the addresses of the Parquet files of some partitions, in the order of the partitions.
+
+    Raises:
+        MissingPartition: The table or one of the partitions does not exist, or a partition has no rows.
+    """
+    held = _open(workspace, table)
+    found: list[str] = []
+    for partition in partitions:
+        predicate = [(partition_by, "=", partition)]
+        uris = held.file_uris(file_pruning_predicate=predicate) if held is not None else []
+        if not uris:
+            raise MissingPartition(
+                f"`{workspace.table(table)}` has no partition `{partition}`, which the journal of "
+                f"`{workspace.use_case.slug}` names. Restore the table from a backup, or build the partition again."
+            )
+        found.extend(sorted(uris))
+    return found
+
+
+def version(workspace: Workspace, table: str) -> int | None:
+    """Return the newest version of a table, `None` if it does not exist yet."""
+    held = _open(workspace, table)
+    return held.version() if held is not None else None
+
+
+def _open(workspace: Workspace, table: str) -> DeltaTable | None:
+    try:
+        return DeltaTable(workspace.table(table))
+    except TableNotFoundError:
+        return None
+
+
+def _add_columns(held: DeltaTable, schema: Schema) -> None:
+    types = {field.name: field.type for field in held.schema().fields}
+    for field in schema.fields:
+        if types.get(field.name, field.type) != field.type:
+            raise RetypedColumn(
+                f"`{held.table_uri}` holds `{field.name}` as {types[field.name].type}, and the new rows as "
+                f"{field.type.type}. Nothing was written; give the column its old type, or another name."
+            )
+    new = [field for field in schema.fields if field.name not in types]
+    if new:
+        held.alter.add_columns(new)
+
+
+def _store(
+    workspace: Workspace,
+    table: str,
+    rows: pa.RecordBatchReader,
+    schema: Schema,
+    partition_by: str,
+    partition: str,
+    folder: Path,
+) -> list[AddAction]:
+    stored = pa.schema([field for field in pa.schema(schema.to_arrow()) if field.name != partition_by])
+    file = folder / "rows.parquet"
+    count = write_parquet(rows, file, stored)
+    if not count:
+        return []
+    path = f"{partition_by}={percent_encode(partition, safe='')}/{digest_file(file)[:16]}.parquet"
+    workspace.store.upload(f"lake/{workspace.use_case.slug}/{table}/{path}", file)
+    about = file.stat()
+    statistics = json.dumps({"numRecords": count})
+    return [AddAction(path, about.st_size, {partition_by: partition}, int(about.st_mtime * 1000), True, statistics)]
+
+
+def _commit(held: DeltaTable, added: list[AddAction], partition_by: str, partition: str) -> None:
+    properties = CommitProperties(
+        custom_metadata={partition_by: partition}, app_transactions=[Transaction(partition, 1)]
+    )
+    held.create_write_transaction([*added], "append", held.schema(), [partition_by], commit_properties=properties)
+
+
+@contextmanager
+def _naming_rivals(address: str) -> Iterator[None]:
+    try:
+        yield
+    except CommitFailedError as error:
+        raise LakeBusy(
+            f"Another writer committed to `{address}` at the same moment ({error}). Nothing was written; try again."
+        ) from error

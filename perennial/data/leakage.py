@@ -1,0 +1,118 @@
+"""Whether stored features could have been computed in their time: sampled moments, from what was known then.
+
+It compares cells and names columns; what follows from a leak is the training's decision.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from perennial.data.engine import Engine, quote, quote_text
+from perennial.data.features import (
+    FeaturesQueryWrong,
+    build_features,
+    compute_features,
+    deliveries_before,
+    snapshot_view,
+)
+from perennial.data.views import open_views
+from perennial.periods import Period, Window
+from perennial.records import Accepted, Answer, FeaturesBuilt, Verdict
+from perennial.use_case import UseCase
+from perennial.workspace import Workspace
+
+FEWEST_MOMENTS, MOST_MOMENTS = 4, 8
+"""Few rows are cheap to compute again, and each of their moments shows less."""
+RELATIVE_TOLERANCE = 1e-9
+_STORED = "stored_features"
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+def audit(ws: Workspace, periods: Sequence[Period], as_of: datetime, seed: int = 0) -> Verdict:
+    """Say whether the stored features of some periods rest only on what was known at each observation's time.
+
+    For a few event times, drawn by the seed, the features of the observations at exactly that moment are computed
+    again over views that end there, and every cell must agree with the stored one (missing with missing, numbers
+    to a relative 1e-9). Corrected deliveries count as they do in the stored features: the question is what the
+    query asks for, not what a source got wrong at first.
+
+    Args:
+        ws: Whose features.
+        periods: The periods to sample from; features that are not built yet are built.
+        as_of: The moment the stored features were asked for.
+        seed: Of the drawing.
+
+    Returns:
+        PASS; FAIL with the columns that differ, each with its rows as `differs:<column>` under `numbers`; INCONCLUSIVE
+        when there is no row to compare.
+    """
+    built = [build_features(ws, period, as_of) for period in periods]
+    if not built:
+        return Verdict(answer=Answer.INCONCLUSIVE, reasons=("There is no period to audit.",))
+    with Engine(ws.settings) as engine:
+        snapshot_view(engine, ws, [one.partition for one in built], _STORED)
+        moments = _sampled_moments(engine, seed, sum(one.rows for one in built))
+        try:
+            found = [_compare(engine, ws, moment, _deliveries_of(ws, built, moment, as_of)) for moment in moments]
+        except FeaturesQueryWrong as error:
+            reason = f"Computed from what was known then, the query does not even give its rows: {error}"
+            return Verdict(answer=Answer.FAIL, reasons=(reason,))
+    differing = sum((Counter(cells) for _, cells in found), Counter[str]())
+    return _verdict(ws.use_case, sum(rows for rows, _ in found), len(moments), differing)
+
+
+def _deliveries_of(ws: Workspace, built: Sequence[FeaturesBuilt], moment: datetime, as_of: datetime) -> list[Accepted]:
+    window = next(one.window for one in built if one.window.start <= moment < one.window.end)
+    return deliveries_before(ws, ws.state(), window.end, as_of)
+
+
+def _sampled_moments(engine: Engine, seed: int, rows: int) -> list[datetime]:
+    wanted = min(max(100_000 // max(rows, 1), FEWEST_MOMENTS), MOST_MOMENTS)
+    drawn = engine.table(
+        f"SELECT epoch_us(event_time) AS at FROM (SELECT DISTINCT event_time FROM {_STORED}) "
+        f"ORDER BY md5({quote_text(str(seed))} || '/' || epoch_us(event_time)), event_time LIMIT {wanted}"
+    )
+    return sorted(_EPOCH + timedelta(microseconds=at) for at in drawn["at"].to_pylist())
+
+
+def _compare(
+    engine: Engine, ws: Workspace, moment: datetime, deliveries: Sequence[Accepted]
+) -> tuple[int, dict[str, int]]:
+    window = Window(start=moment, end=moment + timedelta(microseconds=1))
+    open_views(engine, ws, moment, window, deliveries=deliveries)
+    columns = compute_features(engine, ws.use_case)
+    key = ", ".join(quote(one) for one in ws.use_case.key)
+    listed = [
+        f"count(*) FILTER (WHERE {_differs(name, name in columns.numeric)}) AS {quote(name)}" for name in columns.all
+    ]
+    counts = engine.table(
+        f'SELECT count(*) AS " rows", {", ".join(listed)} FROM computed_features n JOIN {_STORED} s '
+        f"USING ({key}, event_time)"
+    ).to_pylist()[0]
+    return counts.pop(" rows"), {name: count for name, count in counts.items() if count}
+
+
+def _differs(column: str, numeric: bool) -> str:
+    name = quote(column)
+    if not numeric:
+        return f"n.{name} IS DISTINCT FROM s.{name}"
+    now, then = f"n.{name}", f"s.{name}"
+    finite = f"isfinite({now}) AND isfinite({then})"  # to the engine NaN and infinity are greater than all else
+    near = f"{finite} AND abs({now} - {then}) <= {RELATIVE_TOLERANCE} * greatest(abs({now}), abs({then}))"
+    return f"({now} IS DISTINCT FROM {then}) AND NOT coalesce({near}, FALSE)"
+
+
+def _verdict(use_case: UseCase, rows: int, moments: int, differing: Counter[str]) -> Verdict:
+    numbers: dict[str, float | None] = {"moments": moments, "rows": rows}
+    if not rows:
+        return Verdict(answer=Answer.INCONCLUSIVE, reasons=("There is no row to compare.",), numbers=numbers)
+    if not differing:
+        same = f"{rows} rows at {moments} moments are the same when computed from what was known then."
+        return Verdict(answer=Answer.PASS, reasons=(same,), numbers=numbers)
+    reasons = tuple(
+        f"`{name}` differs in {count} of {rows} rows when computed from what was known then. Ask only for rows with "
+        f"`known_at < o.event_time` in {use_case.slug}/{use_case.features}."
+        for name, count in differing.items()
+    )
+    counts: dict[str, float | None] = {f"differs:{name}": count for name, count in differing.items()}
+    return Verdict(answer=Answer.FAIL, reasons=reasons, numbers=numbers | counts)

@@ -1,0 +1,96 @@
+"""Whether a model may be loaded where work is done: a child process loads it and asks its golden questions.
+
+The child may crash, hang or swell; the parent only reads its answer. How good the scores are is not asked.
+"""
+
+import contextlib
+import resource
+import signal
+import subprocess
+import sys
+
+import numpy as np
+from pydantic import ValidationError
+
+from perennial.records import Answer, Verdict
+
+TIMEOUT = 120.0
+MEMORY = 4 * 2**30
+TOLERANCE = 1e-6
+"""Relative to a score of 1 or more, absolute below: single-precision sums differ that much between processors."""
+
+
+def probe_model(root: str, digest: str, *, timeout: float = TIMEOUT, memory: int = MEMORY) -> Verdict:
+    """Load a model in a child process and compare its answers with those it gave when it was made.
+
+    Args:
+        root: The storage root that holds `models/`.
+        digest: The model.
+        timeout: Seconds after which the child is killed.
+        memory: Bytes of address space that the child may take.
+
+    Returns:
+        PASS, or FAIL with what went wrong; `largest_difference` and `rows` under `numbers`.
+    """
+    command = [sys.executable, "-m", "perennial.model.probe", root, digest, str(memory)]
+    try:
+        child = subprocess.run(command, capture_output=True, timeout=timeout)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        return _fail(f"The model `{digest[:12]}` did not load and answer within {timeout:g} s.")
+    if child.returncode < 0:
+        return _fail(f"Loading the model `{digest[:12]}` ended its process with {_signal(-child.returncode)}.")
+    try:
+        return Verdict.model_validate_json(child.stdout.splitlines()[-1])
+    except (IndexError, ValidationError):
+        last = (child.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+        return _fail(f"Loading the model `{digest[:12]}` ended its process with code {child.returncode}: {last[:500]}")
+
+
+def ask(root: str, digest: str) -> Verdict:
+    """Load a model in this process and compare its answers with the golden ones."""
+    from perennial.model.artifact import load_golden, load_model
+    from perennial.store import Store
+
+    store = Store(root)
+    model, golden = load_model(store, digest), load_golden(store, digest)
+    expected = np.array([np.nan if one is None else one for one in golden.scores])
+    answers = model.score(golden.table(model.encoder))
+    if not len(answers) or answers.shape != expected.shape:
+        return _fail(f"It gave {len(answers)} answers to {len(expected)} golden questions.")
+    if not (np.isfinite(answers).all() and np.isfinite(expected).all()):
+        return _fail("A score of a golden question is not finite.")
+    differences = np.abs(answers - expected)
+    wrong = int((differences > TOLERANCE * np.maximum(1, np.abs(expected))).sum())
+    numbers = {"rows": float(len(answers)), "largest_difference": float(differences.max())}
+    if wrong:
+        reason = f"{wrong} of {len(answers)} golden questions got another score than at the training."
+        return Verdict(answer=Answer.FAIL, reasons=(reason,), numbers=numbers)
+    reason = f"All {len(answers)} golden questions got the score of the training."
+    return Verdict(answer=Answer.PASS, reasons=(reason,), numbers=numbers)
+
+
+def _fail(reason: str) -> Verdict:
+    return Verdict(answer=Answer.FAIL, reasons=(reason,))
+
+
+def _signal(number: int) -> str:
+    return signal.Signals(number).name if number in signal.valid_signals() else f"signal {number}"
+
+
+def _limit(memory: int) -> None:
+    for kind, limit in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CORE, 0)):
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(kind, (limit, limit))
+
+
+def _main(root: str, digest: str, memory: str) -> None:
+    _limit(int(memory))
+    try:
+        verdict = ask(root, digest)
+    except Exception as error:
+        verdict = _fail(f"{type(error).__name__}: {error}")
+    print(verdict.model_dump_json())
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

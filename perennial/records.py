@@ -1,0 +1,300 @@
+"""What the journal can say: one frozen, closed class per kind of record; it decides nothing.
+
+A stage returns the record that it wrote. Digests are SHA-256 in hexadecimal; times are UTC.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from perennial.periods import Window
+
+
+class Frozen(BaseModel):
+    """A closed value: unknown fields and NaN are errors, so that every record is plain JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Answer(StrEnum):
+    """The three answers of every decision. Only PASS advances."""
+
+    PASS = "PASS"  # noqa: S105
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+class Verdict(Frozen):
+    """An answer with what it rests on. A number that is not finite is `None` and named in the reasons."""
+
+    answer: Answer
+    reasons: tuple[str, ...]
+    numbers: dict[str, float | None] = {}
+
+
+class Level(StrEnum):
+    """How loudly a finding speaks: `alert` asks somebody to act."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ALERT = "alert"
+
+
+class Finding(Frozen):
+    """One thing that monitoring saw. Automations match on `category`, so its values are a stable contract."""
+
+    level: Level
+    category: str
+    summary: str
+    detail: str
+    resolution: str
+    subject: str = ""
+    """The column, source or metric that it is about."""
+
+
+class Interval(Frozen):
+    """A measured value with its two-sided confidence interval; `None` where it is undefined."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    rows: int
+
+
+class Received(Frozen):
+    """A delivery was read from its source and lies, unjudged, in the landing zone."""
+
+    kind: Literal["delivery.received"] = "delivery.received"
+    source: str
+    period: str
+    """Its period, or `whole` for a reference source."""
+    revision: int
+    """1 for the first content of the period, one more for each different content."""
+    digest: str
+    """Of the landed Parquet file."""
+    rows: int
+    path: str
+    """Of the landed Parquet file, relative to the storage root."""
+
+
+class Accepted(Frozen):
+    """A delivery kept its contract; `accepted + quarantined == rows` always."""
+
+    kind: Literal["delivery.accepted"] = "delivery.accepted"
+    source: str
+    period: str
+    revision: int
+    digest: str
+    contract: str
+    """Digest of the contract it was judged by."""
+    rows: int
+    accepted: int
+    quarantined: int
+    reasons: dict[str, int]
+    """Rows per reason; a row can have several."""
+    partition: str
+    """Value of the `delivery` partition column in `raw_<source>` (and `quarantine`)."""
+    table_version: int
+    """Delta version of `raw_<source>` that has it."""
+
+
+class Refused(Frozen):
+    """A delivery broke its contract beyond the declared tolerance: nothing of it was written."""
+
+    kind: Literal["delivery.refused"] = "delivery.refused"
+    source: str
+    period: str
+    revision: int
+    digest: str
+    contract: str
+    rows: int
+    reasons: dict[str, int]
+    summary: str
+
+
+class FeaturesBuilt(Frozen):
+    """The features of one period were computed and written as one partition of `features`."""
+
+    kind: Literal["features.built"] = "features.built"
+    period: str
+    window: Window
+    rows: int
+    partition: str
+    """Value of the `snapshot` partition column: digest of query, window and deliveries."""
+    query: str
+    """Digest of `features.sql`."""
+    deliveries: str
+    """Digest of the deliveries that the query could see."""
+    features: tuple[str, ...] = ()
+    """Names in the order of the query; the table keeps columns of earlier queries too."""
+    table_version: int
+
+
+class CandidateFit(Frozen):
+    """One candidate was fitted and scored on the holdout."""
+
+    name: str
+    estimator: str
+    model: str
+    """Digest of its artifact, which is also its address in the model store."""
+    parameters: dict[str, float | int | str | bool | None]
+    metrics: dict[str, Interval]
+    """On the holdout."""
+    validation: float | None = None
+    """Primary metric on the validation window, by which candidates are chosen; `None` where it is undefined."""
+    trials: int = 1
+    """Settings tried on the validation window to choose the parameters."""
+
+
+class Trained(Frozen):
+    """A training: what it saw, every candidate, and the one it kept."""
+
+    kind: Literal["model.trained"] = "model.trained"
+    key: str
+    """Digest of all that determines the result; the same key trains only once."""
+    model: str
+    candidate: str
+    baseline: str
+    """Artifact digest of the baseline candidate on the same rows."""
+    candidates: tuple[CandidateFit, ...]
+    fit: Window
+    validation: Window
+    holdout: Window
+    fit_rows: int
+    validation_rows: int
+    holdout_rows: int
+    snapshots: tuple[str, ...]
+    """Partitions of `features`, oldest first."""
+    features_version: int
+    """Delta version of `features` that has them."""
+    labels: str
+    """Digest of the label rows known at the time."""
+    spec: str
+    query: str
+    code: str
+    """Revision of the code, `-dirty` when it had uncommitted changes."""
+    lock: str
+    seed: int
+    audit: Verdict
+    """Whether the features of sampled moments are the same when computed from what was known then."""
+
+
+class TrainingRefused(Frozen):
+    """A training could not begin or end; no model came of it."""
+
+    kind: Literal["training.refused"] = "training.refused"
+    key: str
+    reason: str
+
+
+class Registered(Frozen):
+    """A trained model has a version in the MLflow registry."""
+
+    kind: Literal["model.registered"] = "model.registered"
+    model: str
+    version: int
+    run: str
+    """MLflow run id with the evidence."""
+
+
+class Judged(Frozen):
+    """The gate's verdict on a challenger."""
+
+    kind: Literal["model.judged"] = "model.judged"
+    model: str
+    version: int
+    against: str
+    """Artifact digest of the opponent: the champion's, or the baseline's before there is one."""
+    against_version: int | None
+    """The champion's version, `None` before the first."""
+    verdict: Verdict
+
+
+class Released(Frozen):
+    """A version became the champion."""
+
+    kind: Literal["release.made"] = "release.made"
+    number: int
+    model: str
+    version: int
+    replaces: int | None
+    """Version that served before."""
+    reason: str
+    withdraws: int | None = None
+    """Number of the release that a rollback took back; `None` when the gate had chosen the version."""
+
+
+class Predicted(Frozen):
+    """The rows of one period were scored by one release and appended to `predictions`."""
+
+    kind: Literal["predictions.written"] = "predictions.written"
+    period: str
+    release: int
+    model: str
+    version: int
+    snapshot: str
+    rows: int
+    table_version: int
+
+
+class Measured(Frozen):
+    """What monitoring found for one period of one release."""
+
+    kind: Literal["monitoring.measured"] = "monitoring.measured"
+    period: str
+    release: int
+    version: int
+    rows: int
+    labels: int
+    """How many of the rows had a label by then."""
+    performance: dict[str, Interval]
+    reference: dict[str, Interval]
+    """The same metrics on the model's holdout, when it was judged."""
+    drift: dict[str, float | None]
+    """Population stability index per feature, and of the score under `score`; `None` where undefined."""
+    findings: tuple[Finding, ...]
+    report: str | None
+    """Path of the Evidently report, relative to the storage root."""
+
+
+class RetrainingDecided(Frozen):
+    """What the retraining policy said after a measurement."""
+
+    kind: Literal["retraining.decided"] = "retraining.decided"
+    period: str
+    release: int | None = None
+    """The release that served when it was decided; `None` before the first."""
+    action: Literal["nothing", "retrain"]
+    reasons: tuple[str, ...]
+
+
+Record = Annotated[
+    Received
+    | Accepted
+    | Refused
+    | FeaturesBuilt
+    | Trained
+    | TrainingRefused
+    | Registered
+    | Judged
+    | Released
+    | Predicted
+    | Measured
+    | RetrainingDecided,
+    Field(discriminator="kind"),
+]
+
+
+class Entry(Frozen):
+    """One numbered line of the journal."""
+
+    seq: int
+    previous: str
+    """Digest of the entry before, so that a changed history does not pass for the true one."""
+    writer: str = ""
+    """Drawn at random for each append, so that a writer that never got its answer knows its own entry."""
+    at: datetime
+    """The moment the decision was made for (`as_of`)."""
+    record: Record

@@ -1,0 +1,140 @@
+"""Batch scoring: the champion's scores of a period's rows, appended to `predictions` and never overwritten.
+
+It fits, judges and measures nothing. Rows stream from the features through the model into the lake, so that
+memory does not grow with them.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+import pyarrow as pa
+
+from perennial.data import lake
+from perennial.data.engine import Engine, quote, quote_text
+from perennial.data.features import build_features, snapshot_view
+from perennial.errors import Permanent
+from perennial.model.artifact import load_model
+from perennial.periods import Period
+from perennial.records import Entry, FeaturesBuilt, Predicted, Released
+from perennial.state import State, fold
+from perennial.workspace import Workspace
+
+_TABLE, _PARTITION = "predictions", "batch"
+_ID = "id:json"
+_ADDED = ("prediction_id", "event_time", "predicted_at", "model_version", "release", "score", "features_digest")
+
+
+class NothingReleased(Permanent):
+    """There is no champion yet, so nobody may score."""
+
+
+class TakenName(Permanent):
+    """A key column has the name of a column that predictions add."""
+
+
+def predict(ws: Workspace, period: Period, as_of: datetime) -> Predicted:
+    """Score a period's rows with the champion of that moment and append them as one batch.
+
+    A batch is named by period, release and features; the same again is found in the journal. A new release or
+    corrected features are a new batch beside the old one.
+
+    Raises:
+        NothingReleased: No version was released up to `as_of`.
+        NoObservations: The period has no rows to score.
+        InvalidModel: The champion's artifact is not what its training wrote.
+        LakeBusy: Another writer committed at the same moment; try again.
+    """
+    champion = fold(ws.journal.entries(), as_of).champion
+    if champion is None:
+        raise NothingReleased(
+            f"No version of `{ws.use_case.slug}` was released by {as_of:%F %R}. Train, register and deploy one first."
+        )
+    _require_free_names(ws)
+    built = build_features(ws, period, as_of)
+    done = _found(ws.state(), built, champion)
+    return done or _score(ws, built, champion, as_of)
+
+
+def prediction_rows(engine: Engine, ws: Workspace, batches: Sequence[Predicted], name: str) -> None:
+    """Give the rows of some batches, at least one, the name of a view.
+
+    Its columns are `prediction_id` (the key as JSON), the key, `event_time`, `predicted_at`, `model_version`,
+    `release`, `score`, `features_digest` (the snapshot) and `batch`.
+
+    Raises:
+        MissingPartition: The lake does not have a batch that the journal names.
+    """
+    engine.files(name, lake.files(ws, _TABLE, _PARTITION, [batch_name(one) for one in batches]))
+
+
+def batch_name(predicted: Predicted) -> str:
+    """Return the value of the partition column `batch` for a batch's rows."""
+    return _batch(predicted.period, predicted.release, predicted.snapshot)
+
+
+def _score(ws: Workspace, built: FeaturesBuilt, champion: Released, as_of: datetime) -> Predicted:
+    model = load_model(ws.store, champion.model)
+    batch = _batch(built.period, champion.number, built.partition)
+    kept = [*ws.use_case.key, "event_time", _ID]
+    with Engine(ws.settings) as engine:
+        snapshot_view(engine, ws, [built.partition], "rows")
+        scored = model.score_query(engine, f"(SELECT *, {_json(ws.use_case.key)} AS {quote(_ID)} FROM rows)", kept)
+        version = lake.append(ws, _TABLE, _with_origin(scored, built, champion, as_of), _PARTITION, batch)
+    predicted = Predicted(
+        period=built.period,
+        release=champion.number,
+        model=champion.model,
+        version=champion.version,
+        snapshot=built.partition,
+        rows=built.rows,
+        table_version=version,
+    )
+
+    def decision(entries: tuple[Entry, ...]) -> Predicted | None:
+        return None if _found(fold(entries), built, champion) else predicted
+
+    ws.journal.decide(decision, as_of)
+    return _found(ws.state(), built, champion) or predicted
+
+
+def _found(state: State, built: FeaturesBuilt, champion: Released) -> Predicted | None:
+    wanted = (built.partition, champion.number)
+    return next((one for one in state.predicted if (one.snapshot, one.release) == wanted), None)
+
+
+def _batch(period: str, release: int, snapshot: str) -> str:
+    return f"{period}.r{release}.{snapshot.rpartition('.')[2][:8]}"
+
+
+def _require_free_names(ws: Workspace) -> None:
+    for column in ws.use_case.key:
+        if column in (*_ADDED, _PARTITION):
+            raise TakenName(
+                f"The key column `{column}` of `{ws.use_case.slug}` has the name of a column that `{_TABLE}` adds. "
+                f"Rename it in use_case.yaml; {', '.join(f'`{one}`' for one in (*_ADDED, _PARTITION))} are taken."
+            )
+
+
+def _json(key: Sequence[str]) -> str:
+    named = ", ".join(f"{quote_text(one)}, {quote(one)}" for one in key)
+    return f"CAST(json_object({named}) AS VARCHAR)"
+
+
+def _with_origin(
+    scored: pa.RecordBatchReader, built: FeaturesBuilt, champion: Released, as_of: datetime
+) -> pa.RecordBatchReader:
+    origin = {
+        "predicted_at": pa.scalar(as_of, pa.timestamp("us", "UTC")),
+        "model_version": pa.scalar(champion.version, pa.int64()),
+        "release": pa.scalar(champion.number, pa.int64()),
+        "features_digest": pa.scalar(built.partition, pa.string()),
+    }
+    fields = [field.with_name("prediction_id") if field.name == _ID else field for field in scored.schema]
+    schema = pa.schema([*fields, *(pa.field(name, value.type) for name, value in origin.items())])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in scored:
+            added = [pa.repeat(value, batch.num_rows) for value in origin.values()]
+            yield pa.RecordBatch.from_arrays([*batch.columns, *added], schema=schema)
+
+    return pa.RecordBatchReader.from_batches(schema, batches())

@@ -1,0 +1,176 @@
+"""Which version serves: releases and rollbacks, each one record of the journal.
+
+It judges nothing and scores nothing; whoever serves follows the newest release.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from perennial.errors import Permanent
+from perennial.model.probe import probe_model
+from perennial.records import Answer, Entry, Judged, Released
+from perennial.state import State, fold
+from perennial.workspace import Workspace
+
+
+class NotReleasable(Permanent):
+    """The gate did not pass the version, or it does not load and answer as it did at its training."""
+
+
+class StaleVerdict(Permanent):
+    """The champion that was judged against, or was to be withdrawn, is no longer the champion."""
+
+
+class NoWayBack(Permanent):
+    """No earlier release may serve: none passed the gate, still loads and was not withdrawn itself."""
+
+
+def release(ws: Workspace, judged: Judged, as_of: datetime) -> Released:
+    """Make a version the champion: the gate passed it against the present champion, and it loads.
+
+    A verdict is used once. Asking again returns the release that it led to, even if that was replaced or
+    withdrawn since.
+
+    Raises:
+        NotReleasable: The verdict is not PASS or not in the journal, or the model fails its golden questions.
+        StaleVerdict: Somebody released another version first, or one for a later moment.
+    """
+    state = ws.state()
+    if _release_of(judged, state) is None:
+        _require_releasable(ws, judged, state, as_of)
+        _require_that_it_loads(ws, judged)
+
+    def decision(entries: tuple[Entry, ...]) -> Released | None:
+        now = fold(entries)
+        if _release_of(judged, now) is not None:
+            return None
+        _require_releasable(ws, judged, now, as_of)
+        return _next(now, judged.model, judged.version, judged.verdict.reasons[0])
+
+    ws.journal.decide(decision, as_of)
+    released = _release_of(judged, ws.state())
+    assert released is not None
+    return released
+
+
+def rollback(ws: Workspace, reason: str, as_of: datetime) -> Released:
+    """Withdraw the champion and release again the last earlier version that passed the gate and still loads.
+
+    Versions that were withdrawn before are passed over. Asking again for the same reason and moment returns the
+    same release.
+
+    Raises:
+        NoWayBack: There is no such version; the champion stays.
+        StaleVerdict: The champion changed meanwhile, or was released for a later moment.
+    """
+    state = ws.state()
+    done = _rollback_of(reason, as_of, state)
+    if done is not None:
+        return done
+    target = _last_good(ws, state)
+
+    def decision(entries: tuple[Entry, ...]) -> Released | None:
+        now = fold(entries)
+        if _rollback_of(reason, as_of, now) is not None:
+            return None
+        withdrawn = _champion(ws, now)
+        if withdrawn != state.champion:
+            raise StaleVerdict(
+                f"Release {withdrawn.number} of `{ws.use_case.slug}` came while another was being withdrawn. Nothing "
+                "was rolled back; look at the new champion first."
+            )
+        _require_newest(ws, now, as_of)
+        return _next(now, target.model, target.version, reason, withdraws=withdrawn.number)
+
+    ws.journal.decide(decision, as_of)
+    released = _rollback_of(reason, as_of, ws.state())
+    assert released is not None
+    return released
+
+
+def _release_of(judged: Judged, state: State) -> Released | None:
+    wanted = (judged.model, judged.version, judged.against_version, None)
+    found = (one for one in state.released if (one.model, one.version, one.replaces, one.withdraws) == wanted)
+    return next(found, None)
+
+
+def _rollback_of(reason: str, as_of: datetime, state: State) -> Released | None:
+    found = (one for one in state.released if one.withdraws is not None and one.reason == reason)
+    return next((one for one in found if state.released_at[one.number] == as_of), None)
+
+
+def _require_releasable(ws: Workspace, judged: Judged, state: State, as_of: datetime) -> None:
+    slug, champion = ws.use_case.slug, state.champion
+    if judged not in state.judged:
+        raise NotReleasable(f"The journal of `{slug}` has no such verdict on version {judged.version}. Judge it first.")
+    if judged.verdict.answer is not Answer.PASS or not judged.verdict.reasons:
+        raise NotReleasable(
+            f"The gate said {judged.verdict.answer} to version {judged.version} of `{slug}`, and only PASS is "
+            f"released: {' '.join(judged.verdict.reasons)}"
+        )
+    if judged.against_version != (champion.version if champion else None):
+        serves = f"version {champion.version} serves" if champion else "none serves"
+        against = f"version {judged.against_version}" if judged.against_version else "the baseline"
+        raise StaleVerdict(
+            f"Version {judged.version} of `{slug}` was judged against {against}, but now {serves}. Judge it again."
+        )
+    _require_newest(ws, state, as_of)
+
+
+def _require_newest(ws: Workspace, state: State, as_of: datetime) -> None:
+    later = [one.number for one in state.released if state.released_at[one.number] > as_of]
+    if later:
+        raise StaleVerdict(
+            f"Release {later[-1]} of `{ws.use_case.slug}` was made for {state.released_at[later[-1]]:%F %R}, after "
+            f"{as_of:%F %R}. The past is not released again."
+        )
+
+
+def _require_that_it_loads(ws: Workspace, judged: Judged) -> None:
+    probed = probe_model(ws.store.root, judged.model)
+    if probed.answer is not Answer.PASS:
+        raise NotReleasable(
+            f"Version {judged.version} of `{ws.use_case.slug}` passed the gate but cannot serve: "
+            f"{' '.join(probed.reasons)} Restore its artifact or train again."
+        )
+
+
+def _champion(ws: Workspace, state: State) -> Released:
+    if state.champion is None:
+        raise NoWayBack(f"Nothing of `{ws.use_case.slug}` is released yet, so there is nothing to roll back.")
+    return state.champion
+
+
+def _last_good(ws: Workspace, state: State) -> Released:
+    champion = _champion(ws, state)
+    failed = []
+    for one in _earlier_good(state, champion):
+        probed = probe_model(ws.store.root, one.model)
+        if probed.answer is Answer.PASS:
+            return one
+        failed.append(f"Version {one.version}: {' '.join(probed.reasons)}")
+    raise NoWayBack(
+        f"No version of `{ws.use_case.slug}` before {champion.version} passed the gate, still loads and was not "
+        f"withdrawn. Version {champion.version} stays. {' '.join(failed)}".rstrip()
+    )
+
+
+def _earlier_good(state: State, champion: Released) -> Iterator[Released]:
+    by_number = {one.number: one for one in state.released}
+    seen = {by_number[one.withdraws].model for one in state.released if one.withdraws} | {champion.model}
+    passed = {one.model for one in state.judged if one.verdict.answer is Answer.PASS}
+    for one in reversed(state.released):
+        if one.model in passed and one.model not in seen:
+            seen.add(one.model)
+            yield one
+
+
+def _next(state: State, model: str, version: int, reason: str, withdraws: int | None = None) -> Released:
+    return Released(
+        number=len(state.released) + 1,
+        model=model,
+        version=version,
+        replaces=state.champion.version if state.champion else None,
+        reason=reason,
+        withdraws=withdraws,
+    )

@@ -1,0 +1,106 @@
+"""What the journal amounts to at a moment: a pure fold over its entries, with no I/O."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from perennial.records import (
+    Accepted,
+    Entry,
+    FeaturesBuilt,
+    Judged,
+    Measured,
+    Predicted,
+    Received,
+    Refused,
+    Registered,
+    Released,
+    RetrainingDecided,
+    Trained,
+    TrainingRefused,
+)
+
+
+@dataclass
+class State:
+    """Everything that stages ask about the past, in journal order."""
+
+    seq: int = 0
+    received: list[Received] = field(default_factory=list)
+    accepted: list[Accepted] = field(default_factory=list)
+    accepted_at: dict[str, datetime] = field(default_factory=dict)
+    """Moment of acceptance by partition."""
+    refused: list[Refused] = field(default_factory=list)
+    features: dict[str, FeaturesBuilt] = field(default_factory=dict)
+    """By partition."""
+    trained: list[Trained] = field(default_factory=list)
+    trained_at: dict[str, datetime] = field(default_factory=dict)
+    """Moment of training by key."""
+    trainings_refused: list[TrainingRefused] = field(default_factory=list)
+    training_refused_at: dict[str, datetime] = field(default_factory=dict)
+    """Moment of the newest refusal by key."""
+    registered: dict[str, Registered] = field(default_factory=dict)
+    """By model digest."""
+    judged: list[Judged] = field(default_factory=list)
+    released: list[Released] = field(default_factory=list)
+    released_at: dict[int, datetime] = field(default_factory=dict)
+    """Moment of release by number."""
+    predicted: list[Predicted] = field(default_factory=list)
+    measured: list[Measured] = field(default_factory=list)
+    decided: list[RetrainingDecided] = field(default_factory=list)
+
+    @property
+    def champion(self) -> Released | None:
+        """The release that answers now; `None` before the first."""
+        return self.released[-1] if self.released else None
+
+    def training_of(self, model: str) -> Trained | None:
+        """Return the newest training that kept this model."""
+        return next((one for one in reversed(self.trained) if one.model == model), None)
+
+    def delivery(self, source: str, period: str) -> Accepted | None:
+        """Return the newest accepted revision of a delivery."""
+        found = [one for one in self.accepted if one.source == source and one.period == period]
+        return found[-1] if found else None
+
+
+def fold(entries: Iterable[Entry], as_of: datetime | None = None) -> State:
+    """Return the state after the entries, or only after those decided up to `as_of`."""
+    state = State()
+    for entry in entries:
+        if as_of is None or entry.at <= as_of:
+            _apply(state, entry)
+    return state
+
+
+def _apply(state: State, entry: Entry) -> None:  # noqa: C901  one case per kind of record
+    state.seq = entry.seq
+    match entry.record:
+        case Received() as record:
+            state.received.append(record)
+        case Accepted() as record:
+            state.accepted.append(record)
+            state.accepted_at[record.partition] = entry.at
+        case Refused() as record:
+            state.refused.append(record)
+        case FeaturesBuilt() as record:
+            state.features[record.partition] = record
+        case Trained() as record:
+            state.trained.append(record)
+            state.trained_at[record.key] = entry.at
+        case TrainingRefused() as record:
+            state.trainings_refused.append(record)
+            state.training_refused_at[record.key] = entry.at
+        case Registered() as record:
+            state.registered[record.model] = record
+        case Judged() as record:
+            state.judged.append(record)
+        case Released() as record:
+            state.released.append(record)
+            state.released_at[record.number] = entry.at
+        case Predicted() as record:
+            state.predicted.append(record)
+        case Measured() as record:
+            state.measured.append(record)
+        case RetrainingDecided() as record:
+            state.decided.append(record)

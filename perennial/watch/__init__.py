@@ -1,0 +1,1 @@
+"""From answers to findings: drift, performance, reports and the retraining policy."""

@@ -1,0 +1,191 @@
+"""Whether a challenger should be trained now: a pure decision on the journal's state and a measurement.
+
+It trains nothing, and does not say whether a challenger may serve: that is the gate.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from perennial.data.views import known_deliveries
+from perennial.periods import Period, format_duration
+from perennial.records import Entry, Finding, Measured, Released, RetrainingDecided
+from perennial.state import State, fold
+from perennial.use_case import Cause, Monitoring, Retraining
+from perennial.watch.drift import SCORE
+from perennial.watch.findings import Category, number
+from perennial.workspace import Workspace
+
+_CATEGORIES: dict[Cause, Category] = {
+    "performance": Category.PERFORMANCE_DEGRADED,
+    "score-drift": Category.SCORE_DRIFT,
+    "feature-drift": Category.FEATURE_DRIFT,
+}
+
+
+class Argument(NamedTuple):
+    """One declared cause, as it stands."""
+
+    for_training: bool
+    sentence: str
+
+
+def decide_retraining(
+    state: State,
+    period: Period,
+    measured: Measured | None,
+    policy: Retraining,
+    monitoring: Monitoring,
+    as_of: datetime,
+    rows: int = 0,
+) -> RetrainingDecided:
+    """Say whether a challenger is due, with every reason for and against, in sentences with their numbers.
+
+    Nothing served yet is reason enough. Later it needs one of the declared causes, and the last training,
+    whether a model came of it or not, must lie `cooldown` or more back: a training that fails, or whose model the
+    gate refuses, must not be asked for again at once. A measurement of a release that serves no more is no cause.
+
+    Args:
+        state: What the journal amounts to at `as_of`.
+        period: The period that has passed.
+        measured: What monitoring found for it; `None` if nothing was measured.
+        policy: Declares causes, `max_age` and `cooldown`.
+        monitoring: Declares the limits that the sentences name.
+        as_of: The moment it decides for, UTC.
+        rows: Rows of the entity that are known at `as_of`, for the cause `growth`.
+    """
+    champion = state.champion
+    if champion is None:
+        return RetrainingDecided(period=period.label, action="retrain", reasons=("Nothing serves yet.",))
+    arguments = [
+        *_arguments(state, champion, measured, policy, monitoring, as_of),
+        *([_of_growth(state, rows, policy.growth)] if "growth" in policy.on else []),
+    ]
+    causes = tuple(one.sentence for one in arguments if one.for_training)
+    waiting = _cooling(state, policy.cooldown, as_of)
+    due = bool(causes) and waiting is None
+    against = tuple(one.sentence for one in arguments if not one.for_training)
+    reasons = causes if due else (*causes, *([waiting] if waiting else []), *against)
+    return RetrainingDecided(
+        period=period.label,
+        release=champion.number,
+        action="retrain" if due else "nothing",
+        reasons=reasons or ("`retraining.on` declares no cause.",),
+    )
+
+
+def record_decision(ws: Workspace, period: Period, as_of: datetime) -> RetrainingDecided:
+    """Decide on the newest measurement of a period and append the answer; the same question again is found answered.
+
+    A later `as_of`, when more labels are known, is a new question.
+    """
+
+    def decision(entries: tuple[Entry, ...]) -> RetrainingDecided | None:
+        if _answer(entries, period, as_of):
+            return None
+        state = fold(entries, as_of)
+        newest = next((one for one in reversed(state.measured) if one.period == period.label), None)
+        known = [one for one in known_deliveries(state, as_of) if one.source == ws.use_case.entity]
+        return decide_retraining(
+            state,
+            period,
+            newest,
+            ws.use_case.retraining,
+            ws.use_case.monitoring,
+            as_of,
+            rows=sum(one.accepted for one in known),
+        )
+
+    ws.journal.decide(decision, as_of)
+    answer = _answer(ws.journal.entries(), period, as_of)
+    assert answer is not None
+    return answer
+
+
+def _answer(entries: tuple[Entry, ...], period: Period, as_of: datetime) -> RetrainingDecided | None:
+    records = [one.record for one in entries if one.at == as_of]
+    answers = [one for one in records if isinstance(one, RetrainingDecided) and one.period == period.label]
+    return answers[-1] if answers else None
+
+
+def _arguments(
+    state: State,
+    champion: Released,
+    measured: Measured | None,
+    policy: Retraining,
+    monitoring: Monitoring,
+    as_of: datetime,
+) -> Iterator[Argument]:
+    seen = [cause for cause in policy.on if cause in _CATEGORIES]
+    if seen and (measured is None or measured.release != champion.number):
+        yield Argument(False, _unmeasured(champion, measured))
+    elif measured is not None:
+        yield from (_of_findings(cause, measured, monitoring) for cause in seen)
+    if "age" in policy.on:
+        yield _of_age(state, champion, policy.max_age, as_of)
+
+
+def _of_findings(cause: Cause, measured: Measured, monitoring: Monitoring) -> Argument:
+    found = [one for one in measured.findings if one.category == _CATEGORIES[cause]]
+    return Argument(True, _told(found)) if found else Argument(False, _quiet(cause, measured, monitoring))
+
+
+def _of_age(state: State, champion: Released, limit: timedelta, as_of: datetime) -> Argument:
+    training = state.training_of(champion.model)
+    if training is None:
+        return Argument(False, "The champion's age is unknown: its training is not in the journal.")
+    age = as_of - state.trained_at[training.key]
+    return Argument(age >= limit, f"The champion was trained {_days(age)} ago, `max_age` is {format_duration(limit)}.")
+
+
+def _of_growth(state: State, rows: int, limit: float) -> Argument:
+    """The newest training counts, not the champion's: a challenger that was refused has seen the rows too."""
+    last = state.trained[-1] if state.trained else None
+    seen = last.fit_rows + last.validation_rows + last.holdout_rows if last else 0
+    growth = rows / seen - 1 if seen else 0.0
+    told = f"{rows:,} rows are known, the last training had {seen:,}: {growth:+.0%}, `growth` is {limit:+.0%}."
+    return Argument(growth >= limit, told)
+
+
+def _cooling(state: State, cooldown: timedelta, as_of: datetime) -> str | None:
+    moments = [*state.trained_at.values(), *state.training_refused_at.values()]
+    since = as_of - max(moments) if moments else cooldown
+    if since >= cooldown:
+        return None
+    return f"The last training is {_days(since)} old, `cooldown` is {format_duration(cooldown)}."
+
+
+def _unmeasured(champion: Released, measured: Measured | None) -> str:
+    if measured is None:
+        return f"Release {champion.number} was not measured in this period."
+    return f"The measurement is of release {measured.release}, but release {champion.number} serves now."
+
+
+def _told(findings: list[Finding]) -> str:
+    more = f" So it is with {len(findings) - 1} more." if len(findings) > 1 else ""
+    return findings[0].summary + more
+
+
+def _quiet(cause: Cause, measured: Measured, monitoring: Monitoring) -> str:
+    if cause == "score-drift":
+        return f"The stability index of the score is {number(measured.drift.get(SCORE))}, limit {monitoring.drift}."
+    if cause == "feature-drift":
+        known = [value for name, value in measured.drift.items() if name != SCORE and value is not None]
+        most = number(max(known, default=None))
+        return f"The largest stability index of a feature is {most}, limit {monitoring.drift}."
+    return _performance(measured, monitoring)
+
+
+def _performance(measured: Measured, monitoring: Monitoring) -> str:
+    name, now = next(iter(measured.performance.items()), ("performance", None))
+    if now is None or now.value is None:
+        known = f"{measured.labels:,} of {measured.rows:,} labels are known"
+        return f"Performance is unknown: {known}, {monitoring.min_labels:,} are needed."
+    before = measured.reference.get(name)
+    then = number(before.value if before else None)
+    return f"`{name}` is {now.value:.3f}, was {then} on the holdout and may lose {monitoring.max_loss:g}, noise aside."
+
+
+def _days(span: timedelta) -> str:
+    days = span / timedelta(days=1)
+    return f"{days:.0f} days" if days >= 2 else f"{days:.1f} days"

@@ -1,0 +1,46 @@
+"""One use case in one environment: its declaration, store and journal, handed to every stage."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from perennial.journal import Journal
+from perennial.settings import Settings
+from perennial.state import State, fold
+from perennial.store import Store
+from perennial.use_case import UseCase
+from perennial.use_case_file import load_use_case
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The first argument of every stage. It holds addresses, never data."""
+
+    use_case: UseCase
+    settings: Settings
+
+    @classmethod
+    def open(cls, slug: str, settings: Settings) -> "Workspace":
+        """Open a use case by its slug.
+
+        Raises:
+            UnknownUseCase: No folder has that name.
+            InvalidUseCase: Its file does not fit; the message gives line and nearest key.
+        """
+        return cls(load_use_case(Path(settings.use_cases), slug), settings)
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.settings.storage_root)
+
+    @cached_property
+    def journal(self) -> Journal:
+        return Journal(self.store, self.use_case.slug)
+
+    def state(self) -> State:
+        """Return what the journal amounts to now."""
+        return fold(self.journal.entries())
+
+    def table(self, name: str) -> str:
+        """Return the address of a lake table of this use case."""
+        return self.store.uri(f"lake/{self.use_case.slug}/{name}")
