@@ -1,0 +1,103 @@
+"""The environments as files, and which of them is meant; it knows nothing of Prefect.
+
+`PERENNIAL_ENV` names the environment (`dev` by default) and `PERENNIAL_<FIELD>` overrides one field of
+it, as `PERENNIAL_STORAGE_ROOT` does; both are read here and nowhere else.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from perennial.errors import Permanent, nearest
+from perennial.settings import Settings
+
+PROJECT = Path(__file__).resolve().parents[1]
+_DOCUMENTS = Path(__file__).parent / "environments"
+_chosen: ContextVar[Settings | None] = ContextVar("settings", default=None)
+
+
+class UnknownEnvironment(Permanent):
+    """No document has that name."""
+
+
+class InvalidEnvironment(Permanent):
+    """A document, or what overrides it, does not fit."""
+
+
+def environment_name() -> str:
+    """Return the name of the environment that this process is in."""
+    return os.environ.get("PERENNIAL_ENV") or "dev"
+
+
+def environment_names() -> list[str]:
+    """Return the names of the environments that have a document."""
+    return sorted(path.stem for path in _DOCUMENTS.glob("*.yaml"))
+
+
+def read_document(name: str) -> dict[str, Any]:
+    """Read the document of an environment as it is written.
+
+    Raises:
+        UnknownEnvironment: There is none of that name.
+    """
+    if name not in environment_names():
+        raise UnknownEnvironment(
+            f"`{name}` is no environment{nearest(name, environment_names())}. "
+            f"Expected one of {', '.join(f'`{one}`' for one in environment_names())} in `PERENNIAL_ENV`."
+        )
+    document: dict[str, Any] = yaml.safe_load((_DOCUMENTS / f"{name}.yaml").read_text(encoding="utf-8"))
+    return document
+
+
+def read_settings(name: str | None = None) -> Settings:
+    """Return the settings of an environment, by default the one this process is in."""
+    return settings_of(read_document(name or environment_name()))
+
+
+def settings_of(document: Mapping[str, Any]) -> Settings:
+    """Make settings of a document: with its overrides, and with folders resolved against the project.
+
+    Raises:
+        InvalidEnvironment: A field is unknown, missing or of the wrong type.
+    """
+    try:
+        settings = Settings.model_validate({**document, **_overrides()})
+    except ValidationError as error:
+        faults = "; ".join(f"`{'.'.join(map(str, one['loc']))}`: {one['msg']}" for one in error.errors())
+        raise InvalidEnvironment(
+            f"The environment `{document.get('environment')}` is not valid: {faults}. Mend its document or the "
+            "variables `PERENNIAL_<FIELD>` that override it."
+        ) from None
+    folders = {field: _resolve(getattr(settings, field)) for field in ("storage_root", "use_cases")}
+    return settings.model_copy(update=folders)
+
+
+@contextmanager
+def using(settings: Settings) -> Iterator[None]:
+    """Let everything below run with these settings, whatever the environment says."""
+    token = _chosen.set(settings)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def chosen_settings() -> Settings | None:
+    """Return what `using` chose, `None` outside of it."""
+    return _chosen.get()
+
+
+def _overrides() -> dict[str, str]:
+    fields = set(Settings.model_fields) - {"environment"}
+    given = {field: os.environ.get(f"PERENNIAL_{field.upper()}", "") for field in fields}
+    return {field: text for field, text in given.items() if text}
+
+
+def _resolve(place: str) -> str:
+    return place if "://" in place else str(PROJECT / place)

@@ -1,0 +1,45 @@
+"""Deploy: let the version that passed the gate serve."""
+
+from datetime import datetime
+
+from prefect import flow
+
+from flows.entry import main
+from flows.occasion import POLICY, Occasion, occasion
+from perennial.errors import Permanent
+from perennial.records import Judged, Released
+from tasks.artifacts import publish_markdown, release_report
+from tasks.deployment import release_version
+from tasks.events import announce
+from tasks.registration import project_aliases
+
+
+class NothingJudged(Permanent):
+    """The gate has not spoken yet."""
+
+
+@flow(**POLICY, description="Let the version that passed the gate serve.")
+def deploy(use_case: str, period: str | None = None, as_of: datetime | None = None) -> Released:
+    """Release the newest judged version.
+
+    1. Check that the gate passed it against the present champion, and that it loads.
+    2. Record the release, which prediction follows from then on, and move the registry's aliases.
+    """
+    with occasion(use_case, period, as_of) as this:
+        released = release_version(this.workspace, _newest(this), this.as_of)
+        project_aliases(this.workspace)
+        publish_markdown(use_case, "release", release_report(released), f"Version {released.version} serves")
+        told = {"version": released.version, "replaces": released.replaces, "model": released.model}
+        announce(this.workspace, "model.released", str(released.number), told)
+        return released
+
+
+def _newest(this: Occasion) -> Judged:
+    judged = this.workspace.state().judged
+    if not judged:
+        raise NothingJudged(f"`{this.slug}` has no judged model yet. Run `perennial register {this.slug}` first.")
+    return judged[-1]
+
+
+if __name__ == "__main__":
+    main(deploy)

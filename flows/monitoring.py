@@ -1,0 +1,50 @@
+"""Monitor: measure how the serving version did in a period, and say what is wrong."""
+
+from datetime import datetime
+
+from prefect import flow
+
+from flows.entry import main
+from flows.occasion import POLICY, Occasion, occasion
+from perennial.records import Level, Measured
+from tasks.artifacts import drift_rows, measurement_report, publish_link, publish_markdown, publish_table
+from tasks.events import announce
+from tasks.monitoring import measure_period
+
+
+@flow(**POLICY, description="Measure contract violations, drift and performance of a scored period.")
+def monitor(use_case: str, period: str | None = None, as_of: datetime | None = None) -> Measured:
+    """Measure a scored period with what is known by now.
+
+    1. Compare its features and scores with those the model was judged on.
+    2. Score the predictions by the labels that have arrived.
+    3. Report what a person should look at, and tell it to automations.
+    """
+    with occasion(use_case, period, as_of) as this:
+        measured = measure_period(this.workspace, this.period, this.as_of)
+        _show(this, measured)
+        for finding in measured.findings:
+            if finding.level is not Level.INFO:
+                about = f"{measured.period}/{measured.release}/{measured.labels}/{finding.category}/{finding.subject}"
+                told = {"period": measured.period, "version": measured.version, **finding.model_dump(mode="json")}
+                announce(this.workspace, _event(finding.category), about, told)
+        return measured
+
+
+def _show(this: Occasion, measured: Measured) -> None:
+    about = f"{measured.period} under version {measured.version}"
+    publish_markdown(this.slug, "measurement", measurement_report(measured), f"Measurement of {about}")
+    publish_table(this.slug, "drift", drift_rows(measured), f"Drift of {about}")
+    if measured.report:
+        link = this.workspace.store.uri(measured.report)
+        publish_link(this.slug, "report", link, "Evidently report", f"Sampled distributions of {about}")
+
+
+def _event(category: str) -> str:
+    if "drift" in category:
+        return "drift.detected"
+    return "performance.degraded" if "performance" in category else "finding.made"
+
+
+if __name__ == "__main__":
+    main(monitor)

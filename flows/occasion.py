@@ -1,0 +1,80 @@
+"""What a run is about: one use case, one period, one moment; the only place that settles the latter two."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import get_client
+from prefect.runtime import flow_run
+
+from blocks.environment import current_settings
+from perennial.errors import PerennialError
+from perennial.periods import Period
+from perennial.records import RetrainingDecided
+from perennial.workspace import Workspace
+from tasks import artifacts
+
+
+def run_name() -> str:
+    """Name a run for people: flow, use case, and the period or day that it is about."""
+    given = flow_run.parameters
+    moment = given.get("as_of") or flow_run.scheduled_start_time
+    return f"{flow_run.flow_name} {given.get('use_case')} {given.get('period') or str(moment)[:10]}"
+
+
+POLICY: dict[str, Any] = {"flow_run_name": run_name, "persist_result": False}
+"""What flows have in common; a flow is not tried again as a whole, its tasks are."""
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """The first thing that a flow makes of its parameters."""
+
+    workspace: Workspace
+    period: Period
+    as_of: datetime
+
+    @property
+    def slug(self) -> str:
+        return self.workspace.use_case.slug
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The same occasion as parameters of another flow."""
+        return {"use_case": self.slug, "period": self.period.label, "as_of": self.as_of}
+
+    @property
+    def is_decided(self) -> bool:
+        """True when the question of retraining was answered before, so that this run only repeats another."""
+        records = (one.record for one in self.workspace.journal.entries() if one.at == self.as_of)
+        return any(isinstance(one, RetrainingDecided) and one.period == self.period.label for one in records)
+
+
+@contextmanager
+def occasion(use_case: str, period: str | None = None, as_of: datetime | None = None) -> Iterator[Occasion]:
+    """Settle what a run is about, tag the run with it, and attach the text of an error to the run.
+
+    The period is by default the newest that has ended. The moment is by default the one for which the run was
+    scheduled, so that a late or repeated run decides as the first would have; UTC where it names no zone.
+    """
+    workspace = Workspace.open(use_case, current_settings())
+    moment = _utc(as_of or flow_run.scheduled_start_time)
+    chosen = Period.parse(period) if period else Period.containing(moment, workspace.use_case.every).previous()
+    _tag(use_case, workspace.settings.environment)
+    try:
+        yield Occasion(workspace, chosen, moment)
+    except PerennialError as error:
+        artifacts.publish_markdown(use_case, "error", artifacts.failure_report(error), "Why the run failed")
+        raise
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _tag(*tags: str) -> None:
+    if flow_run.id and not set(tags) <= set(flow_run.tags):
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(flow_run.id, tags={*flow_run.tags, *tags})

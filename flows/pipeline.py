@@ -1,0 +1,54 @@
+"""The whole story: from a period's data to the model that serves next."""
+
+from datetime import datetime
+
+from prefect import flow
+
+from flows.deployment import deploy
+from flows.entry import main
+from flows.ingestion import ingest
+from flows.monitoring import monitor
+from flows.occasion import POLICY, Occasion, occasion
+from flows.prediction import predict
+from flows.registration import register
+from flows.training import train
+from flows.validation import validate
+from perennial.model.requirements import NotEnoughRows
+from perennial.records import Answer, RetrainingDecided
+from tasks.monitoring import decide_on_retraining
+
+
+@flow(**POLICY, description="All that a period asks for: data, predictions, measurement, and a new model if due.")
+def pipeline(use_case: str, period: str | None = None, as_of: datetime | None = None) -> RetrainingDecided:
+    """Live through one period.
+
+    1. Ingest and validate what the sources delivered.
+    2. Score it with the champion, and measure how the champion does.
+    3. Decide whether a challenger is due.
+    4. If so, train it, let the gate judge it, and release it when it passed.
+
+    Every step is found done when it was done before, so that a repeated run changes nothing.
+    """
+    with occasion(use_case, period, as_of) as this:
+        ingest(**this.parameters)
+        validate(**this.parameters)
+        if this.workspace.state().champion and not this.is_decided:
+            predict(**this.parameters)
+            monitor(**this.parameters)
+        decided = decide_on_retraining(this.workspace, this.period, this.as_of)
+        if decided.action == "retrain":
+            _renew(this)
+        return decided
+
+
+def _renew(this: Occasion) -> None:
+    try:
+        train(**this.parameters)
+    except NotEnoughRows:
+        return  # the journal has the refusal and the subflow its text; the next period asks again
+    if register(**this.parameters).verdict.answer is Answer.PASS:
+        deploy(**this.parameters)
+
+
+if __name__ == "__main__":
+    main(pipeline)

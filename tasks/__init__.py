@@ -1,0 +1,1 @@
+"""How hard to try: thin Prefect tasks over `perennial`, with policies, artifacts and events in one place each."""

@@ -1,0 +1,17 @@
+"""The task of releasing a version; whether it may serve, the gate has said before."""
+
+from datetime import datetime
+
+from prefect import task
+
+from perennial.records import Judged, Released
+from perennial.workspace import Workspace
+from tasks import policies
+
+
+@task(**policies.COMPUTING, task_run_name="release version {judged.version}")
+def release_version(workspace: Workspace, judged: Judged, as_of: datetime) -> Released:
+    """Check that a version loads, and make it the champion if the gate passed it."""
+    from perennial.release.releases import release
+
+    return release(workspace, judged, as_of)
