@@ -1,0 +1,156 @@
+"""Run past periods through the pipeline, one after the other, and tell what the loop decided.
+
+Each period runs as of its end, so that it sees what was known then; every decision is the flows' own.
+`make demo` is a backfill of the flights of 2013.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cli.story import show, tell
+from perennial.errors import Permanent
+from perennial.periods import Period
+from perennial.records import Entry, Judged
+from perennial.settings import Settings
+from perennial.state import State
+from perennial.use_case_file import use_case_slugs
+from perennial.workspace import Workspace
+
+
+class NoBeginning(Permanent):
+    """Nobody said where the backfill begins."""
+
+
+def run(
+    use_cases: list[str], first: Period | None, periods: int, settings: Settings, console: Console
+) -> dict[str, Any]:
+    """Run the pipeline for some periods in a row, as it would have run at the end of each.
+
+    Args:
+        use_cases: Slugs; all that declare `starts` when empty.
+        first: Where to begin; by default where each use case says that it `starts`.
+        periods: How many.
+        settings: The environment to run in.
+        console: Where the timeline is told.
+
+    Returns:
+        Per use case the seconds it took, its versions and the newest report, for `--json`.
+
+    Raises:
+        NoBeginning: Neither `first` nor the use case says where to begin.
+    """
+    from flows.entry import local_run
+
+    summary: dict[str, Any] = {}
+    workspaces = _workspaces(use_cases, settings)
+    with local_run(settings):
+        for workspace in workspaces:
+            slug = workspace.use_case.slug
+            console.rule(f"[bold]{workspace.use_case.title}[/] ({slug})", align="left")
+            started = monotonic()
+            _run_periods(workspace, first or _beginning(workspace), periods, console)
+            summary[slug] = _summary(workspace, round(monotonic() - started, 1))
+            console.print(_registry_table(workspace, summary[slug]["versions"]))
+    _say_where(summary, console)
+    return summary
+
+
+def _workspaces(slugs: list[str], settings: Settings) -> list[Workspace]:
+    if slugs:
+        return [Workspace.open(slug, settings) for slug in slugs]
+    known = [Workspace.open(slug, settings) for slug in use_case_slugs(Path(settings.use_cases))]
+    return [workspace for workspace in known if workspace.use_case.starts]
+
+
+def _beginning(workspace: Workspace) -> Period:
+    if not workspace.use_case.starts:
+        raise NoBeginning(
+            f"`{workspace.use_case.slug}` does not say where its history begins. Give `--from`, or declare `starts` "
+            f"in {workspace.use_case.folder / 'use_case.yaml'}."
+        )
+    return Period.parse(workspace.use_case.starts)
+
+
+def _run_periods(workspace: Workspace, first: Period, periods: int, console: Console) -> None:
+    from flows.pipeline import pipeline
+
+    for period in islice(_from(first), periods):
+        before = workspace.state().seq
+        with console.status(f"{period}: running the pipeline ..."):
+            pipeline(workspace.use_case.slug, period=period.label, as_of=period.end)
+        entries = workspace.journal.entries()
+        _tell_period(
+            workspace, period, [one for one in entries if one.at == period.end], len(entries) > before, console
+        )
+
+
+def _from(period: Period) -> Iterator[Period]:
+    while True:
+        yield period
+        period = period.next()
+
+
+def _tell_period(workspace: Workspace, period: Period, entries: list[Entry], is_new: bool, console: Console) -> None:
+    lines = Table.grid(padding=(0, 1))
+    lines.add_column(width=7)
+    lines.add_column(width=8, style="dim")
+    lines.add_column(overflow="fold")
+    for number, (stage, sentence) in enumerate(tell(entries, workspace.use_case.metrics.primary)):
+        lines.add_row(f"[bold]{period}[/]" if number == 0 else "", stage, sentence)
+    if not is_new:
+        lines.add_row("", "", "[dim]all of this was there already; nothing was done again[/]")
+    console.print(lines)
+
+
+def _summary(workspace: Workspace, seconds: float) -> dict[str, Any]:
+    state = workspace.state()
+    reports = [one.report for one in state.measured if one.report]
+    return {
+        "seconds": seconds,
+        "versions": [_version(state, judged, workspace.use_case.metrics.primary) for judged in state.judged],
+        "report": workspace.store.uri(reports[-1]) if reports else None,
+    }
+
+
+def _version(state: State, judged: Judged, primary: str) -> dict[str, Any]:
+    training = state.training_of(judged.model)
+    fits = training.candidates if training else ()
+    kept = next((fit for fit in fits if fit.model == judged.model), None)
+    return {
+        "version": judged.version,
+        "until": training.holdout.end.date().isoformat() if training else "unknown",
+        "candidate": kept.name if kept else "unknown",
+        "score": show(kept.metrics.get(primary)) if kept else "unknown",
+        "gate": judged.verdict.answer.value,
+        "role": _role(state, judged.version),
+    }
+
+
+def _role(state: State, version: int) -> str:
+    if state.champion and version == state.champion.version:
+        return "champion"
+    return "retired" if version in {one.version for one in state.released} else "refused"
+
+
+def _registry_table(workspace: Workspace, versions: list[dict[str, Any]]) -> Table:
+    title = f"\nRegistry of {workspace.use_case.slug}"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for name in ("version", "until", "candidate", workspace.use_case.metrics.primary, "gate", "role"):
+        table.add_column(name, overflow="fold")
+    for one in versions:
+        table.add_row(*map(str, one.values()), style="bold green" if one["role"] == "champion" else None)
+    return table
+
+
+def _say_where(summary: dict[str, Any], console: Console) -> None:
+    console.print()
+    for slug, found in summary.items():
+        console.print(f"{slug}: {found['seconds']} s; newest report {found['report']}", soft_wrap=True)
+    console.print("`make ui` opens Prefect (runs, artifacts) and MLflow (models, plots).", soft_wrap=True)
+    console.print("`.venv/bin/perennial history <use case>` tells what served when, and why.", soft_wrap=True)

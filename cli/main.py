@@ -1,0 +1,179 @@
+"""The `perennial` command: reads options and calls the rooms; what is slow is imported by the command that needs it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.arguments import (
+    AsOf,
+    Json,
+    PeriodLabel,
+    SomeUseCase,
+    UseCaseName,
+    Verbose,
+    environment,
+    open_workspace,
+    parse_as_of,
+    slugs,
+)
+from cli.output import Commands, console, show
+from cli.quarantine import app as quarantine
+from perennial.periods import Every
+
+app = typer.Typer(
+    cls=Commands,
+    name="perennial",
+    help="Keeps machine-learning models alive.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(quarantine, name="quarantine")
+
+
+def _add_stage(flow: str, what: str) -> None:
+    def command(
+        use_case: UseCaseName,
+        period: PeriodLabel = None,
+        as_of: AsOf = None,
+        as_json: Json = False,
+        verbose: Verbose = False,
+    ) -> None:
+        from cli.stages import run_stage
+
+        run_stage(flow, use_case, period, parse_as_of(as_of), as_json, verbose)
+
+    app.command(flow, help=what, rich_help_panel="Stages")(command)
+
+
+for _flow, _what in {
+    "pipeline": "Run everything that a period asks for.",
+    "ingest": "Land what every source delivers for a period.",
+    "validate": "Judge what was ingested by its contract.",
+    "train": "Fit the candidates and keep the best.",
+    "register": "Put the newest model into the registry and ask the gate.",
+    "deploy": "Let the version that passed the gate serve.",
+    "predict": "Score a period with the version that serves.",
+    "monitor": "Measure how the version that serves did in a period.",
+}.items():
+    _add_stage(_flow, _what)
+
+
+@app.command()
+def backfill(
+    use_cases: Annotated[list[str] | None, typer.Argument(help="Slugs; all that declare `starts` without any.")] = None,
+    first: Annotated[
+        str | None, typer.Option("--from", help="First period; by default where the use case starts.")
+    ] = None,
+    periods: Annotated[int, typer.Option("--periods", min=1, help="How many periods.")] = 12,
+    as_json: Json = False,
+) -> None:
+    """Run past periods in a row, each as of its end, and tell what was decided."""
+    from rich.console import Console
+
+    from cli.backfill import run
+    from perennial.periods import Period
+
+    begin = Period.parse(first) if first else None
+    told = Console(stderr=True, highlight=False) if as_json else console
+    summary = run(use_cases or [], begin, periods, environment(), told)
+    show(summary, lambda: None, as_json)
+
+
+@app.command()
+def history(use_case: UseCaseName, as_of: AsOf = None, as_json: Json = False) -> None:
+    """Tell what happened, in order, and what served when, and why."""
+    from cli.history import draw, entries_until, reigns
+
+    workspace = open_workspace(use_case)
+    entries = entries_until(workspace, parse_as_of(as_of))
+    show({"entries": entries, "served": reigns(entries)}, lambda: draw(workspace, entries), as_json)
+
+
+@app.command()
+def status(use_case: SomeUseCase = None, as_json: Json = False) -> None:
+    """Show champion, challenger, last delivery and measurement, findings and reports."""
+    from rich.console import Group
+
+    from cli.status import draw, status_of
+
+    workspaces = [open_workspace(slug) for slug in ([use_case] if use_case else slugs())]
+    found = [status_of(one) for one in workspaces]
+    primaries = [one.use_case.metrics.primary for one in workspaces]
+    show(found, lambda: Group(*map(draw, found, primaries)), as_json)
+
+
+@app.command("list")
+def list_use_cases(as_json: Json = False) -> None:
+    """List the use cases."""
+    from rich.table import Table
+
+    found = [open_workspace(slug).use_case for slug in slugs()]
+    table = Table("use case", "task", "every", "title", box=None, header_style="bold")
+    for one in found:
+        table.add_row(one.slug, one.task, one.every.value, one.title)
+    rows = [{"use_case": one.slug, "title": one.title, "task": one.task, "every": one.every.value} for one in found]
+    show(rows, lambda: table, as_json)
+
+
+@app.command()
+def check(use_case: SomeUseCase = None, as_json: Json = False) -> None:
+    """Check whether use cases are declared right; errors name the line and the nearest key."""
+    from rich.text import Text
+
+    from cli.output import errors
+    from perennial.use_case_file import InvalidUseCase
+
+    found: list[dict[str, Any]] = []
+    for slug in [use_case] if use_case else slugs():
+        try:
+            open_workspace(slug)
+            found.append({"use_case": slug, "valid": True, "problems": []})
+        except InvalidUseCase as error:
+            found.append({"use_case": slug, "valid": False, "problems": list(error.problems)})
+            if not as_json:
+                errors.print(Text(str(error), style="red"), soft_wrap=True)
+    valid = [one["use_case"] for one in found if one["valid"]]
+    show(found, lambda: f"[green]{', '.join(valid)}: declared right.[/]" if valid else None, as_json)
+    if len(valid) < len(found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of `use_case.yaml`, for editors."""
+    from perennial.use_case_file import use_case_schema
+
+    typer.echo(use_case_schema(), nl=False)
+
+
+@app.command()
+def new(
+    slug: Annotated[str, typer.Argument(help="Name of the new use case, as my-model.")],
+    csv: Annotated[Path, typer.Option("--csv", help="The data; it stays where it is.")],
+    key: Annotated[str, typer.Option("--key", help="Column, or columns with commas, that identify a row.")],
+    event_time: Annotated[str, typer.Option("--event-time", help="Column with the time that a prediction is for.")],
+    label: Annotated[str, typer.Option("--label", help="Column to predict: a number, or two values.")],
+    label_after: Annotated[
+        str, typer.Option("--label-after", help="When the label is known after that, as 30d.")
+    ] = "0s",
+    every: Annotated[Every | None, typer.Option("--every", help="day, month or year; by default what fits.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the folder of a new use case from a CSV file."""
+    from cli.scaffold import scaffold
+    from cli.templates import next_steps, summary
+
+    settings = environment()
+    draft = scaffold(slug, csv, tuple(key.split(",")), event_time, label, label_after, every, settings)
+    open_workspace(slug)
+    show(summary(draft, settings), lambda: next_steps(draft, settings), as_json)
+
+
+@app.command()
+def ui() -> None:
+    """Open what was recorded: Prefect on port 4200 and MLflow on port 5000, until Ctrl-C."""
+    from cli.ui import serve
+
+    serve(environment())

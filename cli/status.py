@@ -1,0 +1,101 @@
+"""How each use case stands: champion, challenger, last delivery, last measurement, findings, where the reports are."""
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cli.story import show_value
+from perennial.records import Answer, Level
+from perennial.state import State
+from perennial.workspace import Workspace
+
+_TONES = {Level.ALERT: "red", Level.WARNING: "yellow", Level.INFO: "dim"}
+
+
+def status_of(workspace: Workspace) -> dict[str, Any]:
+    """Return what the journal of a use case amounts to, as plain values."""
+    state, store = workspace.state(), workspace.store
+    measured = state.measured[-1] if state.measured else None
+    delivery = state.accepted[-1] if state.accepted else None
+    return {
+        "use_case": workspace.use_case.slug,
+        "title": workspace.use_case.title,
+        "environment": workspace.settings.environment,
+        "entries": state.seq,
+        "champion": _champion(state),
+        "challenger": _challenger(state),
+        "delivery": delivery,
+        "measured": measured,
+        "decided": state.decided[-1] if state.decided else None,
+        "report": store.uri(measured.report) if measured and measured.report else None,
+        "storage_root": workspace.settings.storage_root,
+    }
+
+
+def draw(status: dict[str, Any], primary: str) -> RenderableType:
+    """Draw the status of one use case."""
+    lines = Table.grid(padding=(0, 2))
+    lines.add_column(style="dim", no_wrap=True)
+    lines.add_column(overflow="fold")
+    champion, challenger = status["champion"], status["challenger"]
+    lines.add_row("champion", _champion_line(champion) if champion else "[yellow]none yet[/]")
+    lines.add_row("challenger", _challenger_line(challenger) if challenger else "none")
+    delivery = status["delivery"]
+    if delivery:
+        told = f"{delivery.source} {delivery.period}: {delivery.accepted:,} rows, {delivery.quarantined:,} quarantined"
+        lines.add_row("delivery", told)
+    measured = status["measured"]
+    if measured:
+        found = measured.performance.get(primary)
+        value = show_value(found.value if found else None)
+        lines.add_row("measured", f"{measured.period}: {primary} {value} on {measured.labels:,} labels")
+        for one in measured.findings:
+            lines.add_row("", Text(f"{one.category}: {one.summary}", style=_TONES[one.level]))
+    if status["decided"]:
+        decided = status["decided"]
+        lines.add_row("decision", Text(f"{decided.action}: {'; '.join(decided.reasons)}"))
+    if status["report"]:
+        lines.add_row("report", Text(status["report"]))
+    return Group(
+        Text.assemble((status["title"], "bold"), f" ({status['use_case']}, {status['environment']})"), lines, ""
+    )
+
+
+def _champion(state: State) -> dict[str, Any] | None:
+    champion = state.champion
+    if champion is None:
+        return None
+    training = state.training_of(champion.model)
+    return {
+        "version": champion.version,
+        "release": champion.number,
+        "since": state.released_at[champion.number].isoformat(),
+        "candidate": training.candidate if training else None,
+        "trained_until": training.holdout.end.isoformat() if training else None,
+        "model": champion.model,
+    }
+
+
+def _challenger(state: State) -> dict[str, Any] | None:
+    if not state.judged or (state.champion and state.judged[-1].version == state.champion.version):
+        return None
+    judged = state.judged[-1]
+    return {
+        "version": judged.version,
+        "answer": judged.verdict.answer.value,
+        "reasons": list(judged.verdict.reasons),
+        "model": judged.model,
+    }
+
+
+def _champion_line(champion: dict[str, Any]) -> str:
+    until = f", {champion['candidate']} on data until {champion['trained_until'][:10]}" if champion["candidate"] else ""
+    return f"[bold green]version {champion['version']}[/] since {champion['since'][:16].replace('T', ' ')}{until}"
+
+
+def _challenger_line(challenger: dict[str, Any]) -> Text:
+    tone = "yellow" if challenger["answer"] == Answer.INCONCLUSIVE else "red"
+    reasons = "; ".join(challenger["reasons"])
+    return Text.assemble(f"version {challenger['version']}: ", (challenger["answer"], tone), f", {reasons}")
