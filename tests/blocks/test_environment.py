@@ -1,0 +1,62 @@
+"""The block standards of Prefect, asked of every block that the package exports."""
+
+import inspect
+
+import pytest
+from prefect.blocks.core import Block
+from pydantic import ValidationError
+
+import blocks.environment
+from blocks.documents import InvalidEnvironment, UnknownEnvironment, environment_names, read_settings, settings_of
+from blocks.environment import Environment
+from perennial.settings import Settings
+
+BLOCKS = [
+    one
+    for _, one in inspect.getmembers(blocks.environment, inspect.isclass)
+    if issubclass(one, Block) and one is not Block
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+class TestBlockStandards:
+    def test_has_a_description(self, block: type[Block]) -> None:
+        assert block.get_description()
+
+    def test_has_a_documentation_url(self, block: type[Block]) -> None:
+        assert block._documentation_url
+
+    def test_has_an_example_that_loads_it(self, block: type[Block]) -> None:
+        example = block.get_code_example()
+        assert example is not None
+        assert f'{block.__name__}.load("BLOCK_NAME")' in example
+
+    def test_every_field_is_described_in_a_sentence(self, block: type[Block]) -> None:
+        for name in Settings.model_fields:
+            description = block.model_fields[name].description
+            assert description and description.endswith("."), name
+
+
+def test_fields_that_come_later_have_defaults() -> None:
+    assert Environment(environment="dev", storage_root="x").settings().environment == "dev"
+
+
+@pytest.mark.parametrize("name", environment_names())
+def test_every_document_is_valid(name: str) -> None:
+    assert read_settings(name).environment == name
+
+
+def test_an_unknown_environment_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(UnknownEnvironment, match="did you mean `dev`"):
+        read_settings("dve")
+
+
+def test_an_override_that_does_not_fit_names_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERENNIAL_THREADS", "many")
+    with pytest.raises(InvalidEnvironment, match="threads"):
+        settings_of({"environment": "dev", "storage_root": "x"})
+
+
+def test_settings_are_closed() -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"environment": "dev", "storage_root": "x", "storge": "y"})

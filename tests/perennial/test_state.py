@@ -1,0 +1,63 @@
+"""The fold from journal entries to what stages ask."""
+
+from datetime import UTC, datetime
+
+from perennial.records import Accepted, Entry, Record, Released, TrainingRefused
+from perennial.state import fold
+
+
+def entries(*records: Record) -> list[Entry]:
+    """Number some records, one a day from 2024-01-01."""
+    return [
+        Entry(seq=number, previous="", at=datetime(2024, 1, number, tzinfo=UTC), record=record)
+        for number, record in enumerate(records, start=1)
+    ]
+
+
+def released(number: int, model: str) -> Released:
+    return Released(number=number, model=model, version=number, replaces=number - 1 or None, reason="better")
+
+
+def accepted(revision: int, period: str = "2024-01") -> Accepted:
+    return Accepted(
+        source="orders",
+        period=period,
+        revision=revision,
+        digest="d",
+        contract="c",
+        rows=2,
+        accepted=2,
+        quarantined=0,
+        reasons={},
+        partition=f"{period}.r{revision}",
+        table_version=revision,
+    )
+
+
+def test_nothing_folds_to_nothing() -> None:
+    state = fold([])
+    assert state.seq == 0 and state.champion is None and state.released == []
+
+
+def test_the_newest_release_is_the_champion() -> None:
+    state = fold(entries(released(1, "a"), released(2, "b")))
+    assert state.champion is not None and state.champion.model == "b"
+    assert state.released_at == {1: datetime(2024, 1, 1, tzinfo=UTC), 2: datetime(2024, 1, 2, tzinfo=UTC)}
+
+
+def test_a_state_of_the_past_knows_only_what_was_decided_by_then() -> None:
+    story = entries(released(1, "a"), released(2, "b"))
+    assert fold(story, as_of=datetime(2024, 1, 1, tzinfo=UTC)).released == [released(1, "a")]
+    assert fold(story, as_of=datetime(2023, 12, 31, tzinfo=UTC)).champion is None
+
+
+def test_the_newest_accepted_revision_of_a_delivery_counts() -> None:
+    state = fold(entries(accepted(1), accepted(1, "2024-02"), accepted(2)))
+    assert state.delivery("orders", "2024-01") == accepted(2)
+    assert state.delivery("orders", "2024-03") is None
+    assert state.accepted_at["2024-01.r2"] == datetime(2024, 1, 3, tzinfo=UTC)
+
+
+def test_every_kind_of_record_moves_the_state() -> None:
+    assert fold(entries(TrainingRefused(key="k", reason="too few rows"))).trainings_refused[0].key == "k"
+    assert fold(entries(released(1, "a"), TrainingRefused(key="k", reason="r"))).seq == 2

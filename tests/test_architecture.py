@@ -1,0 +1,123 @@
+"""The walls of the house, as tests: who may import what, how long things get, and who reads the clock."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("perennial", "blocks", "tasks", "flows", "cli")
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+HOMES = {
+    "obstore": {"perennial/store.py"},
+    "duckdb": {"perennial/data/engine.py"},
+    "deltalake": {"perennial/data/lake.py"},
+    "sqlalchemy": {"perennial/data/sources.py"},
+    "pandera": {"perennial/data/contract.py"},
+    "sklearn": {"perennial/model/linear.py"},
+    "xgboost": {"perennial/model/trees.py"},
+    "skops": {"perennial/model/skops_file.py"},
+    "mlflow": {"perennial/model/mlflow_client.py", "perennial/model/mlflow_run.py"},
+    "matplotlib": {"perennial/model/plots.py"},
+    "evidently": {"perennial/watch/report.py"},
+}
+SLOW = (
+    "prefect",
+    "mlflow",
+    "evidently",
+    "pandera",
+    "sklearn",
+    "xgboost",
+    "skops",
+    "matplotlib",
+    "pandas",
+    "sqlalchemy",
+)
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_each_library_has_one_home(library: str) -> None:
+    users = {
+        str(path.relative_to(ROOT))
+        for path in MODULES
+        if any(name.split(".")[0] == library for name in imported(parse(path)))
+    }
+    assert users == HOMES[library]
+
+
+def test_imports_go_one_way() -> None:
+    linter = Path(sys.executable).with_name("lint-imports")
+    result = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_modules_and_functions_stay_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= (80 if path.parent.name == "flows" else 300)
+    functions = (node for node in ast.walk(parse(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    assert {one.name for one in functions if statements_span(one) > 40} == set()
+
+
+def statements_span(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    has_docstring = ast.get_docstring(function) is not None
+    body = function.body[1:] if has_docstring else function.body
+    return body[-1].end_lineno - body[0].lineno + 1 if body else 0
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_public_name_explains_itself(path: Path) -> None:
+    tree = parse(path)
+    assert ast.get_docstring(tree), "the module says nothing of itself"
+    public = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef) and not node.name.startswith("_")
+    ]
+    assert {node.name for node in public if not ast.get_docstring(node)} == set()
+
+
+def test_only_entry_points_read_the_clock() -> None:
+    clocks = {("datetime", "now"), ("datetime", "utcnow"), ("date", "today"), ("time", "time")}
+    readers = {
+        str(path.relative_to(ROOT))
+        for path in MODULES
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and (node.value.id, node.attr) in clocks
+    }
+    assert readers <= {"flows/entry.py"}
+
+
+def test_no_use_case_is_named_outside_its_folder() -> None:
+    slugs = [path.parent.name for path in (ROOT / "use_cases").glob("*/use_case.yaml")]
+    named = {
+        f"{path.relative_to(ROOT)} names {slug}"
+        for path in MODULES
+        for slug in slugs
+        if slug in path.read_text(encoding="utf-8")
+    }
+    assert slugs
+    assert named == set()
+
+
+@pytest.mark.parametrize(
+    "module", ["cli.main", "perennial.workspace", "perennial.release.gate", "perennial.data.features"]
+)
+def test_starting_up_imports_no_slow_library(module: str) -> None:
+    script = f"import sys, {module}; print(*sorted({set(SLOW)!r} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
