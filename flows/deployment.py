@@ -35,9 +35,11 @@ def deploy(use_case: str, period: str | None = None, as_of: datetime | None = No
 
 
 def _newest(this: Occasion) -> Judged:
-    judged = this.workspace.state().judged
+    judged = this.state.judged
     if not judged:
-        raise NothingJudged(f"`{this.slug}` has no judged model yet. Run `perennial register {this.slug}` first.")
+        raise NothingJudged(
+            f"`{this.slug}` has no judged model at {this.as_of:%F %R}. Run `perennial register {this.slug}` first."
+        )
     return judged[-1]
 
 

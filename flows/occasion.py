@@ -13,6 +13,7 @@ from blocks.environment import current_settings
 from perennial.errors import PerennialError
 from perennial.periods import Period
 from perennial.records import RetrainingDecided
+from perennial.state import State, fold
 from perennial.workspace import Workspace
 from tasks import artifacts
 
@@ -39,6 +40,11 @@ class Occasion:
     @property
     def slug(self) -> str:
         return self.workspace.use_case.slug
+
+    @property
+    def state(self) -> State:
+        """What the journal amounts to at this moment, so that a repeated run sees what the first one saw."""
+        return fold(self.workspace.journal.entries(), self.as_of)
 
     @property
     def parameters(self) -> dict[str, Any]:

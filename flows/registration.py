@@ -41,7 +41,7 @@ def register(use_case: str, period: str | None = None, as_of: datetime | None = 
 
 
 def _followed(this: Occasion, trained: Trained) -> Judged | None:
-    state = this.workspace.state()
+    state = this.state
     if trained.model not in {one.model for one in state.released}:
         return None
     return next((one for one in reversed(state.judged) if one.model == trained.model), None)
@@ -53,9 +53,11 @@ def _link(this: Occasion, registered: Registered) -> None:
 
 
 def _newest(this: Occasion) -> Trained:
-    trained = this.workspace.state().trained
+    trained = this.state.trained
     if not trained:
-        raise NothingTrained(f"`{this.slug}` has no trained model yet. Run `perennial train {this.slug}` first.")
+        raise NothingTrained(
+            f"`{this.slug}` has no trained model at {this.as_of:%F %R}. Run `perennial train {this.slug}` first."
+        )
     return trained[-1]
 
 

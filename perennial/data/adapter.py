@@ -4,6 +4,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -47,15 +48,18 @@ def _function(root: Path, address: str) -> Callable[[Window | None], Any]:
     path = (root / file).resolve()
     if not path.is_relative_to(root.resolve()) or not path.is_file():
         raise BadAdapter(f"`{file}` is no file below `{root}`; an adapter lies in the folder of its use case.")
-    found = vars(_load(path, file)).get(name)
+    module = vars(_load(path, path.stat().st_mtime_ns))
+    found = module.get(name)
     if not callable(found):
-        known = [one for one, value in vars(sys.modules[_name(file)]).items() if callable(value)]
+        known = [one for one, value in module.items() if callable(value)]
         raise BadAdapter(f"`{file}` has no function `{name}`{nearest(name, known)}")
     return cast(Callable[[Window | None], Any], found)
 
 
-def _load(path: Path, file: str) -> Any:
-    spec = importlib.util.spec_from_file_location(_name(file), path)
+@lru_cache(maxsize=16)
+def _load(path: Path, modified: int) -> Any:
+    """Run a file once per process, so that what it caches stays cached; a file that was edited is run again."""
+    spec = importlib.util.spec_from_file_location(_name(path), path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up there
@@ -63,5 +67,5 @@ def _load(path: Path, file: str) -> Any:
     return module
 
 
-def _name(file: str) -> str:
-    return "perennial_adapter_" + re.sub(r"\W", "_", file)
+def _name(path: Path) -> str:
+    return "perennial_adapter_" + re.sub(r"\W", "_", str(path))

@@ -3,9 +3,11 @@
 It knows nothing of encoders: which columns hold codes is told by the sample.
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from types import ModuleType
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -42,8 +44,7 @@ class Boosted:
     @classmethod
     def fit(cls, sample: Sample, params: Mapping[str, Scalar], seed: int, threads: int, objective: str = "") -> Self:
         """Add trees until the loss on the validation rows has not fallen for `early_stopping_rounds`."""
-        import xgboost
-
+        xgboost = _xgboost()
         kinds = ["c" if one else "q" for one in sample.categorical]
         shape = {"feature_types": kinds, "enable_categorical": True, "nthread": threads, "max_bin": params["max_bin"]}
         data = xgboost.QuantileDMatrix(sample.x, sample.y, **shape)
@@ -63,8 +64,7 @@ class Boosted:
     @classmethod
     def load(cls, data: bytes) -> Self:
         """Read UBJ. Bytes of another format, some of which end the process inside XGBoost, are refused before."""
-        import xgboost
-
+        xgboost = _xgboost()
         if not (data.startswith(b"{L") and data.endswith(b"}")):
             raise UnreadableModel("The model is no UBJ of XGBoost. It was not used.")
         booster = xgboost.Booster()
@@ -86,6 +86,19 @@ class Boosted:
         """Return shares of the total gain of the splits on each column."""
         gains = self.booster.get_score(importance_type="total_gain")
         return shares({name: float(gains.get(f"f{place}", 0.0)) for place, name in enumerate(names)})
+
+
+def _xgboost() -> ModuleType:
+    """Import XGBoost without scikit-learn, for which it has wrappers that nothing here uses: 0.3 instead of 1.5 s."""
+    is_hidden = "sklearn" not in sys.modules
+    if is_hidden:
+        cast(dict[str, Any], sys.modules)["sklearn"] = None  # an import of it fails now, as if it were missing
+    try:
+        import xgboost
+    finally:
+        if is_hidden:
+            del sys.modules["sklearn"]
+    return xgboost
 
 
 def boosted(objective: str) -> Callable[[Sample, Mapping[str, Scalar], int, int], Fitted]:

@@ -1,11 +1,14 @@
 """The lifecycle as one lean flat script of plain library calls: what `make bench` measures the flows against.
 
 It does the same work on the same data with the same query and settings: three months to train on, one to score
-and to watch. It keeps no journal, checks no digest, retries nothing and can not be run twice.
+and to watch; deliveries are landed before they are judged, features are computed again for sampled moments, every
+candidate is judged, saved in a safe format and logged, and the model that is kept answers in a child process first.
+It keeps no journal, checks no digest, retries nothing and can not be run twice.
 """
 
 import json
 import os
+import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -22,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "use_cases" / "flight-delay"
 OUT = Path(sys.argv[1])
 MONTHS = [datetime(2013, month, 1, tzinfo=UTC) for month in range(1, 6)]
+METRICS = ("roc_auc", "log_loss", "brier")
 SOURCES = ("flights", "arrivals", "weather", "planes", "airports")
 
 sys.path.insert(0, str(FOLDER))
@@ -57,7 +61,10 @@ def ingest(name, window):
     import pandera.errors
 
     declared = spec["sources"][name]
-    frame = pl.from_arrow(getattr(source, name)(window))
+    landed = OUT / "landing" / f"{name}-{window.start if window else 'whole'}.parquet"
+    landed.parent.mkdir(exist_ok=True)
+    pl.from_arrow(getattr(source, name)(window)).write_parquet(landed)
+    frame = pl.read_parquet(landed)
     try:
         schema(declared["columns"]).validate(frame, lazy=True)
     except pandera.errors.SchemaErrors as error:
@@ -72,10 +79,13 @@ def ingest(name, window):
     write_deltalake(OUT / f"raw_{name}", frame.to_arrow(), mode="append")
 
 
-def features(connection, window):
+def features(connection, window, known="9999-01-01"):
     for name in SOURCES:
         files = ", ".join(f"'{file}'" for file in DeltaTable(OUT / f"raw_{name}").file_uris())
-        connection.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet([{files}])")
+        connection.execute(
+            f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet([{files}]) "
+            f"WHERE known_at IS NULL OR known_at <= '{known}'"
+        )
     label = spec["label"]["value"]
     connection.execute(
         f"CREATE OR REPLACE VIEW labels AS SELECT flight_id, event_time, CAST({label} AS DOUBLE) AS label, known_at "
@@ -86,8 +96,14 @@ def features(connection, window):
         f"WHERE event_time >= '{window.start}' AND event_time < '{window.end}'"
     )
     sql = (FOLDER / "features.sql").read_text().strip().rstrip(";")
-    rows = connection.sql(f"SELECT * FROM ({sql}) ORDER BY event_time, flight_id").to_arrow_table()
-    write_deltalake(OUT / "features", rows, mode="append")
+    return connection.sql(f"SELECT * FROM ({sql}) ORDER BY event_time, flight_id").to_arrow_table()
+
+
+def audit(connection, stored, moment):
+    again = features(connection, Window(start=moment, end=moment + timedelta(microseconds=1)), known=moment)
+    then, now = pl.from_arrow(stored).filter(pl.col("event_time") == moment), pl.from_arrow(again)
+    floats = pl.selectors.float()
+    assert then.with_columns(floats.round(6)).equals(now.with_columns(floats.round(6))), moment
 
 
 def matrix(table, names, categories):
@@ -110,7 +126,7 @@ for name in ("planes", "airports"):
 for window in windows:
     for name in ("flights", "arrivals", "weather"):
         ingest(name, window)
-    features(connection, window)
+    write_deltalake(OUT / "features", features(connection, window), mode="append")
 
 files = ", ".join(f"'{file}'" for file in DeltaTable(OUT / "features").file_uris())
 as_of = MONTHS[3] - timedelta(days=2)
@@ -128,6 +144,7 @@ categories = {name: sorted(value for value in fit[name].unique().to_pylist() if 
 x, x_check, x_judge = (matrix(table, names, categories) for table in (fit, check, judge))
 y, y_check, y_judge = (table["label"].to_numpy() for table in (fit, check, judge))
 
+import skops.io  # noqa: E402
 import xgboost  # noqa: E402
 from sklearn.compose import make_column_transformer  # noqa: E402
 from sklearn.dummy import DummyClassifier  # noqa: E402
@@ -180,7 +197,13 @@ def boosted(values):
     return booster.predict(data, iteration_range=(0, booster.best_iteration + 1)).astype(float)
 
 
-bootstrap = {"resamples": 1000, "confidence": 0.95, "seed": 2013}
+(OUT / "majority.json").write_text(json.dumps(dummy.class_prior_.tolist()))
+skops.io.dump(linear, OUT / "linear.skops")
+booster.save_model(OUT / "boosted.ubj")
+for moment in np.random.default_rng(2013).choice(fit["event_time"].unique().to_pylist(), 4, replace=False):
+    audit(connection, fit.drop_columns(["label"]), moment)
+
+bootstrap = {"resamples": spec["gate"]["resamples"], "confidence": 0.95, "seed": 2013}
 scores = {
     "majority": dummy.predict_proba(x_judge)[:, 1],
     "linear": linear.predict_proba(x_judge)[:, 1],
@@ -189,7 +212,7 @@ scores = {
 metrics = {
     f"{name}.{metric}": interval(metric, y_judge, score, **bootstrap).value
     for name, score in scores.items()
-    for metric in ("roc_auc", "log_loss", "brier")
+    for metric in METRICS
 }
 gain = paired_difference("roc_auc", y_judge, scores["boosted"], scores["majority"], **bootstrap)
 
@@ -208,6 +231,9 @@ mlflow.set_experiment("flat")
 with mlflow.start_run():
     mlflow.log_params(params)
     mlflow.log_metrics({**metrics, "gain": gain.value})
+    for name in scores:
+        with mlflow.start_run(run_name=name, nested=True):
+            mlflow.log_metrics({metric: metrics[f"{name}.{metric}"] for metric in METRICS})
     for display in (RocCurveDisplay, PrecisionRecallDisplay, CalibrationDisplay):
         figure, axes = plt.subplots()
         display.from_predictions(y_judge, scores["boosted"], ax=axes)
@@ -226,14 +252,35 @@ with mlflow.start_run():
         registered_model_name="flat",
     )
 
+np.save(OUT / "questions.npy", x_judge[:20])
+np.save(OUT / "answers.npy", scores["boosted"][:20])
+check = (
+    f"import numpy as np, xgboost; booster = xgboost.Booster(model_file='{OUT}/boosted.ubj'); "
+    f"data = xgboost.DMatrix(np.load('{OUT}/questions.npy'), feature_types={kinds}, feature_names={names}, "
+    f"enable_categorical=True); answer = booster.predict(data, iteration_range=(0, {booster.best_iteration + 1})); "
+    f"assert np.allclose(answer, np.load('{OUT}/answers.npy'))"
+)
+subprocess.run([sys.executable, "-c", check], check=True)
+
 current = pl.read_delta(str(OUT / "features")).filter(pl.col("event_time") >= MONTHS[3]).to_arrow()
 answer = boosted(matrix(current, names, categories))
 scored = current.select(["flight_id", "event_time"]).append_column("score", pa.array(answer))
 write_deltalake(OUT / "predictions", scored, mode="append")
 connection.register("scored", scored)
 known = connection.sql("SELECT s.score, l.label FROM scored s JOIN labels l USING (flight_id)").to_arrow_table()
-for metric in ("roc_auc", "log_loss", "brier"):
+for metric in METRICS:
     interval(metric, known["label"].to_numpy(), known["score"].to_numpy(), **bootstrap)
+
+drift = {}
+for place, name in enumerate(names):
+    then, now = x_judge[:, place], matrix(current, [name], categories)[:, 0]
+    edges = np.arange(len(categories[name]) + 1) if name in categories else np.nanquantile(then, np.linspace(0, 1, 11))
+    shares = [
+        np.append(np.histogram(v[~np.isnan(v)], np.unique(edges))[0], np.isnan(v).sum()) / len(v) for v in (then, now)
+    ]
+    before, after = np.clip(shares, 1e-4, None)
+    drift[name] = float(np.sum((after - before) * np.log(after / before)))
+write_deltalake(OUT / "measurements", pa.table({"name": list(drift), "value": list(drift.values())}), mode="append")
 
 from evidently import DataDefinition, Dataset, Report  # noqa: E402
 from evidently.presets import DataDriftPreset  # noqa: E402
