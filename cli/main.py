@@ -1,7 +1,7 @@
 """The `perennial` command: reads options and calls the rooms; what is slow is imported by the command that needs it."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -177,3 +177,10 @@ def ui() -> None:
     from cli.ui import serve
 
     serve(environment())
+
+
+def main() -> NoReturn:
+    """Run the command that the arguments name."""
+    from flows.entry import run_to_end
+
+    run_to_end(app)

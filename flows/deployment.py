@@ -5,7 +5,8 @@ from datetime import datetime
 from prefect import flow
 
 from flows.entry import main
-from flows.occasion import POLICY, Occasion, occasion
+from flows.occasion import Occasion, occasion
+from flows.policy import POLICY
 from perennial.errors import Permanent
 from perennial.records import Judged, Released
 from tasks.artifacts import publish_markdown, release_report

@@ -5,7 +5,8 @@ from datetime import datetime
 from prefect import flow
 
 from flows.entry import main
-from flows.occasion import POLICY, occasion
+from flows.occasion import occasion
+from flows.policy import POLICY
 from perennial.records import Received
 from tasks.artifacts import publish_table, receipt_rows
 from tasks.events import announce

@@ -5,7 +5,8 @@ from datetime import datetime
 from prefect import flow
 
 from flows.entry import main
-from flows.occasion import POLICY, Occasion, occasion
+from flows.occasion import Occasion, occasion
+from flows.policy import POLICY
 from perennial.records import Level, Measured
 from tasks.artifacts import drift_rows, measurement_report, publish_link, publish_markdown, publish_table
 from tasks.events import announce

@@ -18,17 +18,6 @@ from perennial.workspace import Workspace
 from tasks import artifacts
 
 
-def run_name() -> str:
-    """Name a run for people: flow, use case, and the period or day that it is about."""
-    given = flow_run.parameters
-    moment = given.get("as_of") or flow_run.scheduled_start_time
-    return f"{flow_run.flow_name} {given.get('use_case')} {given.get('period') or str(moment)[:10]}"
-
-
-POLICY: dict[str, Any] = {"flow_run_name": run_name, "persist_result": False}
-"""What flows have in common; a flow is not tried again as a whole, its tasks are."""
-
-
 @dataclass(frozen=True)
 class Occasion:
     """The first thing that a flow makes of its parameters."""

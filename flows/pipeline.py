@@ -8,7 +8,8 @@ from flows.deployment import deploy
 from flows.entry import main
 from flows.ingestion import ingest
 from flows.monitoring import monitor
-from flows.occasion import POLICY, Occasion, occasion
+from flows.occasion import Occasion, occasion
+from flows.policy import POLICY
 from flows.prediction import predict
 from flows.registration import register
 from flows.training import train

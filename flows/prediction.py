@@ -5,7 +5,8 @@ from datetime import datetime
 from prefect import flow
 
 from flows.entry import main
-from flows.occasion import POLICY, occasion
+from flows.occasion import occasion
+from flows.policy import POLICY
 from perennial.records import Predicted
 from tasks.events import announce
 from tasks.features import write_snapshot

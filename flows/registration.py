@@ -5,7 +5,8 @@ from datetime import datetime
 from prefect import flow
 
 from flows.entry import main
-from flows.occasion import POLICY, Occasion, occasion
+from flows.occasion import Occasion, occasion
+from flows.policy import POLICY
 from perennial.errors import Permanent
 from perennial.records import Answer, Judged, Registered, Trained
 from tasks.artifacts import gate_report, publish_link, publish_markdown, registry_link

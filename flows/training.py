@@ -5,7 +5,8 @@ from datetime import datetime
 from prefect import flow
 
 from flows.entry import main
-from flows.occasion import POLICY, Occasion, occasion
+from flows.occasion import Occasion, occasion
+from flows.policy import POLICY
 from perennial.records import Trained
 from tasks.artifacts import candidate_rows, following, publish_markdown, publish_table, training_report
 from tasks.events import announce

@@ -5,7 +5,8 @@ from datetime import datetime
 from prefect import flow
 
 from flows.entry import main
-from flows.occasion import POLICY, Occasion, occasion
+from flows.occasion import Occasion, occasion
+from flows.policy import POLICY
 from perennial.data.acceptance import DeliveryRefused
 from perennial.data.landing import WHOLE, newest_received
 from perennial.errors import Permanent

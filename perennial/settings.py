@@ -1,5 +1,6 @@
 """Where one environment keeps its things, as plain data; the `Environment` block of Prefect wraps it."""
 
+from datetime import timedelta
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,3 +20,26 @@ class Settings(BaseModel):
     engine: Literal["duckdb"] = Field(default="duckdb", description="What runs the queries.")
     threads: int = Field(default=0, ge=0, description="Threads for queries and training; 0 for all cores.")
     memory_limit: str = Field(default="4GB", description="Bound of the engine's memory, after which it spills to disk.")
+    storage_endpoint: str = Field(
+        default="", description="URL of an S3 API other than Amazon's; its keys come from the AWS variables."
+    )
+    prefect_api_url: str = Field(default="", description="Prefect server of the environment, as http://host:4200/api.")
+    work_pool: Literal["process", "docker", "kubernetes"] = Field(
+        default="process", description="Where its flow runs are started: the type of its work pool."
+    )
+    schedules: Literal["active", "paused"] = Field(
+        default="active", description="Whether the schedules of the use cases start runs here."
+    )
+    approval: Literal["automatic", "person"] = Field(
+        default="automatic", description="Who lets a model that was promoted from another environment serve here."
+    )
+    approval_timeout: timedelta = Field(
+        default=timedelta(hours=24), description="Time for a person to approve, after which the answer is no."
+    )
+    notifications: tuple[str, ...] = Field(
+        default=(), description="Notification blocks that are told what people should know, as slack-webhook/alerts."
+    )
+    secrets: dict[str, str] = Field(
+        default={},
+        description="Environment variables that flows need, each with the Secret block that holds its value.",
+    )

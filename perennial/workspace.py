@@ -1,6 +1,5 @@
 """One use case in one environment: its declaration, store and journal, handed to every stage."""
 
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -12,12 +11,15 @@ from perennial.use_case import UseCase
 from perennial.use_case_file import load_use_case
 
 
-@dataclass(frozen=True)
 class Workspace:
-    """The first argument of every stage. It holds addresses, never data."""
+    """The first argument of every stage. It holds addresses, never data.
 
-    use_case: UseCase
-    settings: Settings
+    It is no dataclass: Prefect would walk through all of the use case wherever it is the argument of a task.
+    """
+
+    def __init__(self, use_case: UseCase, settings: Settings) -> None:
+        self.use_case = use_case
+        self.settings = settings
 
     @classmethod
     def open(cls, slug: str, settings: Settings) -> "Workspace":

@@ -5,6 +5,7 @@ import sys
 from blocks.documents import read_settings, using
 from blocks.local import local_run
 from flows.deployment import deploy
+from flows.entry import run_to_end
 from flows.ingestion import ingest
 from flows.monitoring import monitor
 from flows.prediction import predict
@@ -32,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_to_end(main)
