@@ -10,7 +10,7 @@ from prefect.testing.utilities import prefect_test_harness
 from blocks.documents import using
 from perennial.workspace import Workspace
 from tests.builders import make_use_case
-from tests.flows.living import live
+from tests.flows.living import challenge, live
 
 
 @pytest.fixture(scope="session")
@@ -26,4 +26,5 @@ def lived(server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wo
     workspace = make_use_case(tmp_path_factory.mktemp("lived"), rows=2000)
     with using(workspace.settings):
         live(workspace)
+        challenge(workspace)
         yield workspace

@@ -8,6 +8,8 @@ from prefect import flow, task
 from prefect.client.orchestration import get_client
 
 from blocks.documents import using
+from flows.deployment import deploy
+from flows.registration import register
 from flows.training import train
 from perennial.errors import Permanent, Transient
 from perennial.periods import Period
@@ -25,7 +27,9 @@ def ask(what: str, **filters: Any) -> list[Any]:
 def test_the_pipeline_ends_with_a_judged_released_and_measured_model(lived: Workspace) -> None:
     state = lived.state()
     assert state.champion is not None
-    assert state.judged[-1].verdict.answer == "PASS"
+    assert [one.version for one in state.judged] == [1, 2]
+    assert state.judged[0].verdict.answer == "PASS"
+    assert state.champion.version == 1
     assert [one.period for one in state.predicted] == ["2024-03"]
     assert [one.period for one in state.measured] == ["2024-03"]
     assert [one.period for one in state.decided] == list(MONTHS)
@@ -34,6 +38,14 @@ def test_the_pipeline_ends_with_a_judged_released_and_measured_model(lived: Work
 def test_living_through_it_again_changes_nothing(lived: Workspace) -> None:
     before = lived.journal.entries()
     live(lived)
+    assert lived.journal.entries() == before
+
+
+def test_a_repeated_moment_judges_the_model_of_that_moment(lived: Workspace) -> None:
+    february = Period.parse("2024-02")
+    before = lived.journal.entries()
+    assert register("shop-returns", period=february.label, as_of=february.end).version == 1
+    assert deploy("shop-returns", period=february.label, as_of=february.end).version == 1
     assert lived.journal.entries() == before
 
 
