@@ -4,63 +4,20 @@ A stage returns the record that it wrote. Digests are SHA-256 in hexadecimal; ti
 """
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from perennial.periods import Window
-
-
-class Frozen(BaseModel):
-    """A closed value: unknown fields and NaN are errors, so that every record is plain JSON."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Answer(StrEnum):
-    """The three answers of every decision. Only PASS advances."""
-
-    PASS = "PASS"  # noqa: S105
-    FAIL = "FAIL"
-    INCONCLUSIVE = "INCONCLUSIVE"
-
-
-class Verdict(Frozen):
-    """An answer with what it rests on. A number that is not finite is `None` and named in the reasons."""
-
-    answer: Answer
-    reasons: tuple[str, ...]
-    numbers: dict[str, float | None] = {}
-
-
-class Level(StrEnum):
-    """How loudly a finding speaks: `alert` asks somebody to act."""
-
-    INFO = "info"
-    WARNING = "warning"
-    ALERT = "alert"
-
-
-class Finding(Frozen):
-    """One thing that monitoring saw. Automations match on `category`, so its values are a stable contract."""
-
-    level: Level
-    category: str
-    summary: str
-    detail: str
-    resolution: str
-    subject: str = ""
-    """The column, source or metric that it is about."""
-
-
-class Interval(Frozen):
-    """A measured value with its two-sided confidence interval; `None` where it is undefined."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    rows: int
+from perennial.retraining import RetrainingClaimed as RetrainingClaimed
+from perennial.retraining import RetrainingDecided as RetrainingDecided
+from perennial.retraining import RetrainingEnded as RetrainingEnded
+from perennial.values import Answer as Answer
+from perennial.values import Finding as Finding
+from perennial.values import Frozen as Frozen
+from perennial.values import Interval as Interval
+from perennial.values import Level as Level
+from perennial.values import Verdict as Verdict
 
 
 class Received(Frozen):
@@ -259,17 +216,6 @@ class Measured(Frozen):
     """Path of the Evidently report, relative to the storage root."""
 
 
-class RetrainingDecided(Frozen):
-    """What the retraining policy said after a measurement."""
-
-    kind: Literal["retraining.decided"] = "retraining.decided"
-    period: str
-    release: int | None = None
-    """The release that served when it was decided; `None` before the first."""
-    action: Literal["nothing", "retrain"]
-    reasons: tuple[str, ...]
-
-
 Record = Annotated[
     Received
     | Accepted
@@ -282,7 +228,9 @@ Record = Annotated[
     | Released
     | Predicted
     | Measured
-    | RetrainingDecided,
+    | RetrainingDecided
+    | RetrainingClaimed
+    | RetrainingEnded,
     Field(discriminator="kind"),
 ]
 

@@ -15,10 +15,36 @@ from perennial.records import (
     Refused,
     Registered,
     Released,
+    RetrainingClaimed,
     RetrainingDecided,
+    RetrainingEnded,
     Trained,
     TrainingRefused,
 )
+
+
+@dataclass
+class Request:
+    """A retraining that was asked for, and what became of it."""
+
+    number: int
+    """Of the journal entry that asked."""
+    at: datetime
+    """The moment it was decided for, as of which it trains."""
+    decided: RetrainingDecided
+    claims: list[RetrainingClaimed] = field(default_factory=list)
+    ended: RetrainingEnded | None = None
+    by_hand: bool = False
+    """Somebody trained as of its moment without claiming it."""
+
+    @property
+    def is_open(self) -> bool:
+        return self.ended is None and not self.by_hand
+
+    @property
+    def claim(self) -> RetrainingClaimed | None:
+        """The newest claim, the only one that counts."""
+        return self.claims[-1] if self.claims else None
 
 
 @dataclass
@@ -48,6 +74,8 @@ class State:
     predicted: list[Predicted] = field(default_factory=list)
     measured: list[Measured] = field(default_factory=list)
     decided: list[RetrainingDecided] = field(default_factory=list)
+    requests: dict[int, Request] = field(default_factory=dict)
+    """Retrainings that were asked for, by the number of the entry that asked."""
 
     @property
     def champion(self) -> Released | None:
@@ -88,9 +116,11 @@ def _apply(state: State, entry: Entry) -> None:  # noqa: C901  one case per kind
         case Trained() as record:
             state.trained.append(record)
             state.trained_at[record.key] = entry.at
+            _train_by_hand(state, entry.at)
         case TrainingRefused() as record:
             state.trainings_refused.append(record)
             state.training_refused_at[record.key] = entry.at
+            _train_by_hand(state, entry.at)
         case Registered() as record:
             state.registered[record.model] = record
         case Judged() as record:
@@ -104,3 +134,15 @@ def _apply(state: State, entry: Entry) -> None:  # noqa: C901  one case per kind
             state.measured.append(record)
         case RetrainingDecided() as record:
             state.decided.append(record)
+            if record.action == "retrain":
+                state.requests[entry.seq] = Request(entry.seq, entry.at, record)
+        case RetrainingClaimed() as record:
+            state.requests[record.request].claims.append(record)
+        case RetrainingEnded() as record:
+            state.requests[record.request].ended = record
+
+
+def _train_by_hand(state: State, at: datetime) -> None:
+    for request in state.requests.values():
+        if request.at == at and not request.claims:
+            request.by_hand = True
