@@ -6,11 +6,14 @@ from datetime import datetime
 
 from perennial.records import (
     Accepted,
+    Answered,
     Entry,
     FeaturesBuilt,
     Judged,
     Measured,
     Predicted,
+    Promoted,
+    PromotionRefused,
     Received,
     Refused,
     Registered,
@@ -74,6 +77,12 @@ class State:
     predicted: list[Predicted] = field(default_factory=list)
     measured: list[Measured] = field(default_factory=list)
     decided: list[RetrainingDecided] = field(default_factory=list)
+    promoted: dict[str, Promoted] = field(default_factory=dict)
+    """Models from another environment, by digest, each as it was received last."""
+    promotions_refused: list[PromotionRefused] = field(default_factory=list)
+    answered: list[Answered] = field(default_factory=list)
+    verdicts_before: dict[str, int] = field(default_factory=dict)
+    """By promoted model, how many verdicts are older than its arrival here, and so not about it."""
     requests: dict[int, Request] = field(default_factory=dict)
     """Retrainings that were asked for, by the number of the entry that asked."""
 
@@ -83,8 +92,25 @@ class State:
         return self.released[-1] if self.released else None
 
     def training_of(self, model: str) -> Trained | None:
-        """Return the newest training that kept this model."""
+        """Return the newest training that kept this model, for a promoted one as this environment judges it."""
+        if model in self.promoted:
+            return self.promoted[model].trained
         return next((one for one in reversed(self.trained) if one.model == model), None)
+
+    def verdicts_on(self, model: str) -> list[Judged]:
+        """Return the verdicts on a model, for a promoted one those since it arrived."""
+        return [one for one in self.judged[self.verdicts_before.get(model, 0) :] if one.model == model]
+
+    @property
+    def withdrawn(self) -> dict[str, Released]:
+        """The rollback that took a model back, by model; not one that was released again since."""
+        found: dict[str, Released] = {}
+        by_number = {one.number: one for one in self.released}
+        for one in self.released:
+            found.pop(one.model, None)
+            if one.withdraws is not None:
+                found[by_number[one.withdraws].model] = one
+        return found
 
     def delivery(self, source: str, period: str) -> Accepted | None:
         """Return the newest accepted revision of a delivery."""
@@ -132,12 +158,21 @@ def _apply(state: State, entry: Entry) -> None:  # noqa: C901  one case per kind
             state.predicted.append(record)
         case Measured() as record:
             state.measured.append(record)
+        case Promoted() as record:
+            state.promoted[record.model] = record
+            state.trained_at.setdefault(record.trained.key, record.trained_at)
+            state.verdicts_before[record.model] = len(state.judged)
+        case PromotionRefused() as record:
+            state.promotions_refused.append(record)
+        case Answered() as record:
+            state.answered.append(record)
         case RetrainingDecided() as record:
             state.decided.append(record)
             if record.action == "retrain":
                 state.requests[entry.seq] = Request(entry.seq, entry.at, record)
         case RetrainingClaimed() as record:
             state.requests[record.request].claims.append(record)
+            state.requests[record.request].ended = None
         case RetrainingEnded() as record:
             state.requests[record.request].ended = record
 
