@@ -11,7 +11,7 @@ from perennial.errors import Permanent
 from perennial.records import Judged, Released
 from tasks.artifacts import publish_markdown, release_report
 from tasks.deployment import release_version
-from tasks.events import announce
+from tasks.events import tell
 from tasks.registration import project_aliases
 
 
@@ -30,8 +30,7 @@ def deploy(use_case: str, period: str | None = None, as_of: datetime | None = No
         released = release_version(this.workspace, _newest(this), this.as_of)
         project_aliases(this.workspace)
         publish_markdown(use_case, "release", release_report(released), f"Version {released.version} serves")
-        told = {"version": released.version, "replaces": released.replaces, "model": released.model}
-        announce(this.workspace, "model.released", str(released.number), told)
+        tell(this.workspace, released, this.as_of)
         return released
 
 

@@ -25,7 +25,8 @@ def ingest(use_case: str, period: str | None = None, as_of: datetime | None = No
         received = [receive_delivery(this.workspace, source, this.period, this.as_of) for source in sources]
         publish_table(use_case, "received", receipt_rows(received), f"What arrived for {this.period}")
         for one in received:
-            announce(this.workspace, "delivery.received", one.path, {"source": one.source, "period": one.period})
+            told = {"source": one.source, "period": this.period.label, "as_of": this.as_of.isoformat()}
+            announce(this.workspace, "delivery.received", one.path, told)
         return received
 
 

@@ -7,9 +7,9 @@ from prefect import flow
 from flows.entry import main
 from flows.occasion import Occasion, occasion
 from flows.policy import POLICY
-from perennial.records import Level, Measured
+from perennial.records import Measured
 from tasks.artifacts import drift_rows, measurement_report, publish_link, publish_markdown, publish_table
-from tasks.events import announce
+from tasks.events import tell
 from tasks.monitoring import measure_period
 
 
@@ -24,11 +24,7 @@ def monitor(use_case: str, period: str | None = None, as_of: datetime | None = N
     with occasion(use_case, period, as_of) as this:
         measured = measure_period(this.workspace, this.period, this.as_of)
         _show(this, measured)
-        for finding in measured.findings:
-            if finding.level is not Level.INFO:
-                about = f"{measured.period}/{measured.release}/{measured.labels}/{finding.category}/{finding.subject}"
-                told = {"period": measured.period, "version": measured.version, **finding.model_dump(mode="json")}
-                announce(this.workspace, _event(finding.category), about, told)
+        tell(this.workspace, measured, this.as_of)
         return measured
 
 
@@ -39,12 +35,6 @@ def _show(this: Occasion, measured: Measured) -> None:
     if measured.report:
         link = this.workspace.store.uri(measured.report)
         publish_link(this.slug, "report", link, "Evidently report", f"Sampled distributions of {about}")
-
-
-def _event(category: str) -> str:
-    if "drift" in category:
-        return "drift.detected"
-    return "performance.degraded" if "performance" in category else "finding.made"
 
 
 if __name__ == "__main__":

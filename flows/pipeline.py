@@ -4,18 +4,15 @@ from datetime import datetime
 
 from prefect import flow
 
-from flows.deployment import deploy
 from flows.entry import main
 from flows.ingestion import ingest
 from flows.monitoring import monitor
-from flows.occasion import Occasion, occasion
+from flows.occasion import occasion
 from flows.policy import POLICY
 from flows.prediction import predict
-from flows.registration import register
-from flows.training import train
+from flows.retraining import renew
 from flows.validation import validate
-from perennial.model.requirements import NotEnoughRows
-from perennial.records import Answer, RetrainingDecided
+from perennial.records import RetrainingDecided
 from tasks.monitoring import decide_on_retraining
 
 
@@ -26,7 +23,7 @@ def pipeline(use_case: str, period: str | None = None, as_of: datetime | None = 
     1. Ingest and validate what the sources delivered.
     2. Score it with the champion, and measure how the champion does.
     3. Decide whether a challenger is due.
-    4. If so, train it, let the gate judge it, and release it when it passed.
+    4. If so, train it, let the gate judge it, and release it when it passed, unless another run does so already.
 
     Every step is found done when it was done before, so that a repeated run changes nothing.
     """
@@ -38,17 +35,8 @@ def pipeline(use_case: str, period: str | None = None, as_of: datetime | None = 
             monitor(**this.parameters)
         decided = decide_on_retraining(this.workspace, this.period, this.as_of)
         if decided.action == "retrain":
-            _renew(this)
+            renew(this, again=True)
         return decided
-
-
-def _renew(this: Occasion) -> None:
-    try:
-        train(**this.parameters)
-    except NotEnoughRows:
-        return  # the journal has the refusal and the subflow its text; the next period asks again
-    if register(**this.parameters).verdict.answer is Answer.PASS:
-        deploy(**this.parameters)
 
 
 if __name__ == "__main__":

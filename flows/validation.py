@@ -12,7 +12,7 @@ from perennial.data.landing import WHOLE, newest_received
 from perennial.errors import Permanent
 from perennial.records import Accepted, Received
 from tasks.artifacts import delivery_report, publish_markdown
-from tasks.events import announce
+from tasks.events import announce, tell
 from tasks.validation import accept_delivery
 
 
@@ -33,8 +33,7 @@ def validate(use_case: str, period: str | None = None, as_of: datetime | None = 
         accepted = [_accept(this, one) for one in received]
         publish_markdown(use_case, "deliveries", delivery_report(accepted), f"Deliveries of {this.period}")
         for one in accepted:
-            told = {"source": one.source, "period": one.period, "rows": one.rows, "quarantined": one.quarantined}
-            announce(this.workspace, "delivery.accepted", f"{one.source}/{one.partition}", told)
+            tell(this.workspace, one, this.as_of)
         return accepted
 
 

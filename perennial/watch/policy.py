@@ -12,6 +12,7 @@ from perennial.periods import Period, format_duration
 from perennial.records import Entry, Finding, Measured, Released, RetrainingDecided
 from perennial.state import State, fold
 from perennial.use_case import Cause, Monitoring, Retraining
+from perennial.watch.claims import in_the_way
 from perennial.watch.drift import SCORE
 from perennial.watch.findings import Category, number
 from perennial.workspace import Workspace
@@ -38,6 +39,7 @@ def decide_retraining(
     monitoring: Monitoring,
     as_of: datetime,
     rows: int = 0,
+    waiting: str | None = None,
 ) -> RetrainingDecided:
     """Say whether a challenger is due, with every reason for and against, in sentences with their numbers.
 
@@ -53,16 +55,20 @@ def decide_retraining(
         monitoring: Declares the limits that the sentences name.
         as_of: The moment it decides for, UTC.
         rows: Rows of the entity that are known at `as_of`, for the cause `growth`.
+        waiting: Why no further retraining may be asked for, as `in_the_way` says.
     """
     champion = state.champion
     if champion is None:
-        return RetrainingDecided(period=period.label, action="retrain", reasons=("Nothing serves yet.",))
+        first = "Nothing serves yet."
+        if waiting:
+            return RetrainingDecided(period=period.label, action="nothing", reasons=(first, waiting))
+        return RetrainingDecided(period=period.label, action="retrain", reasons=(first,))
     arguments = [
         *_arguments(state, champion, measured, policy, monitoring, as_of),
         *([_of_growth(state, rows, policy.growth)] if "growth" in policy.on else []),
     ]
     causes = tuple(one.sentence for one in arguments if one.for_training)
-    waiting = _cooling(state, policy.cooldown, as_of)
+    waiting = waiting or _cooling(state, policy.cooldown, as_of)
     due = bool(causes) and waiting is None
     against = tuple(one.sentence for one in arguments if not one.for_training)
     reasons = causes if due else (*causes, *([waiting] if waiting else []), *against)
@@ -77,7 +83,8 @@ def decide_retraining(
 def record_decision(ws: Workspace, period: Period, as_of: datetime) -> RetrainingDecided:
     """Decide on the newest measurement of a period and append the answer; the same question again is found answered.
 
-    A later `as_of`, when more labels are known, is a new question.
+    A later `as_of`, when more labels are known, is a new question. Whoever asks for something that another was
+    asked for already is told so: the journal lets one answer at a time be added.
     """
 
     def decision(entries: tuple[Entry, ...]) -> RetrainingDecided | None:
@@ -94,6 +101,7 @@ def record_decision(ws: Workspace, period: Period, as_of: datetime) -> Retrainin
             ws.use_case.monitoring,
             as_of,
             rows=sum(one.accepted for one in known),
+            waiting=in_the_way(fold(entries), as_of, ws.use_case.retraining.cooldown),
         )
 
     ws.journal.decide(decision, as_of)

@@ -1,0 +1,58 @@
+"""What is told of which record: pure, so that the flow that wrote it and whoever makes an event good say the same."""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from perennial.records import Accepted, Level, Measured, Record, Released
+
+
+class News(NamedTuple):
+    """The arguments of `tasks.events.announce` that follow from a record."""
+
+    event: str
+    about: str
+    payload: dict[str, Any]
+
+
+def news_of(record: Record, as_of: datetime) -> list[News]:
+    """Return what automations and people are told of a record; nothing of most kinds.
+
+    Args:
+        record: As the journal has it.
+        as_of: The moment it was decided for; what follows from the news is asked as of the same.
+    """
+    told = [(event, about, {**payload, "as_of": as_of.isoformat()}) for event, about, payload in _news(record)]
+    return [News(*one) for one in told]
+
+
+def _news(record: Record) -> list[News]:
+    match record:
+        case Accepted():
+            told = {"source": record.source, "period": record.period, "rows": record.rows}
+            about = f"{record.source}/{record.partition}"
+            return [News("delivery.accepted", about, {**told, "quarantined": record.quarantined})]
+        case Released():
+            told = {"version": record.version, "replaces": record.replaces, "model": record.model}
+            return [News("model.released", str(record.number), {**told, "reason": record.reason})]
+        case Measured():
+            return _findings(record)
+        case _:
+            return []
+
+
+def _findings(measured: Measured) -> list[News]:
+    return [
+        News(
+            _event(one.category),
+            f"{measured.period}/{measured.release}/{measured.labels}/{one.category}/{one.subject}",
+            {"period": measured.period, "version": measured.version, **one.model_dump(mode="json")},
+        )
+        for one in measured.findings
+        if one.level is not Level.INFO
+    ]
+
+
+def _event(category: str) -> str:
+    if "drift" in category:
+        return "drift.detected"
+    return "performance.degraded" if "performance" in category else "finding.made"
