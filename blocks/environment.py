@@ -7,6 +7,7 @@ from prefect.settings import PREFECT_API_URL
 from pydantic import ConfigDict
 
 from blocks.documents import chosen_settings, environment_name, read_document, read_settings, settings_of
+from blocks.secrets import load_secrets
 from perennial.settings import Settings
 
 
@@ -44,12 +45,17 @@ def save_environment(name: str) -> Environment:
 
 
 def current_settings() -> Settings:
-    """Return what this process runs with.
+    """Return what this process runs with, and load the secrets that it asks for.
 
     That is what `using` chose; else the block of the environment, where a Prefect server is configured
     and has it; else the environment's file.
+
+    Raises:
+        MissingSecret: A secret is neither in the environment of the process nor in its Secret block.
     """
-    return chosen_settings() or _saved_settings(environment_name()) or read_settings()
+    settings = chosen_settings() or _saved_settings(environment_name()) or read_settings()
+    load_secrets(settings)
+    return settings
 
 
 def _saved_settings(name: str) -> Settings | None:

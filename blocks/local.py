@@ -1,4 +1,7 @@
-"""Running flows in this process with nothing else to start; where a Prefect server is configured, it is used."""
+"""Running flows in this process with nothing else to start.
+
+A Prefect server that `PREFECT_API_URL` names is used, else the running stack of the environment, else a private one.
+"""
 
 import logging
 import os
@@ -6,22 +9,31 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from blocks.documents import PROJECT, read_settings, using
+from blocks.documents import read_settings, using
 from blocks.private_server import address_of, private_server
+from blocks.secrets import load_secrets, missing_secrets
+from blocks.stack import connected, own_folder, running_address, with_registry
 from perennial.settings import Settings
 
 
 def prefect_home(settings: Settings) -> Path:
     """Return the folder with the recorded runs: below the storage root where that is a folder."""
-    if "://" in settings.storage_root:
-        return PROJECT / ".perennial" / settings.environment / "prefect"
-    return Path(settings.storage_root).resolve() / "prefect"
+    return own_folder(settings, "prefect")
 
 
 def local_settings() -> Settings:
-    """Return the settings of this process, which imports Prefect only where `PREFECT_API_URL` names a server."""
+    """Return the settings of this process, which imports Prefect only where `PREFECT_API_URL` names a server.
+
+    Models are registered through the MLflow server of the running stack, if there is one: that takes as long as
+    writing its database (0.8 s), and whoever watches sees them at once.
+    """
     if not os.environ.get("PREFECT_API_URL"):
-        return read_settings()
+        settings = with_registry(read_settings())
+        if missing_secrets(settings):
+            with connected(settings) as server:
+                if server:
+                    load_secrets(settings)
+        return settings
     from blocks.environment import current_settings
 
     return current_settings()
@@ -33,9 +45,9 @@ def local_run(
 ) -> Iterator[None]:
     """Let flows run here with these settings.
 
-    Without `PREFECT_API_URL` a private server records them, which takes about 3 seconds to start (the first
-    time 10, for its database). Heartbeats are off: a run in somebody's terminal is watched by them, and each
-    synchronous flow would wait one second for its heartbeat to stop. Runs of workers keep theirs.
+    Without `PREFECT_API_URL` and without a running stack a private server records them, which takes about 3 seconds
+    to start (the first time 10, for its database). Heartbeats are off: a run in somebody's terminal is watched by
+    them, and each synchronous flow would wait one second for its heartbeat to stop. Runs of workers keep theirs.
 
     Args:
         settings: The environment.
@@ -44,9 +56,9 @@ def local_run(
     """
     os.environ.setdefault("DO_NOT_TRACK", "1")
     with using(settings):
-        if os.environ.get("PREFECT_API_URL"):
+        if os.environ.get("PREFECT_API_URL") or running_address(settings):
             meanwhile()
-            with _without_heartbeats(), _console(verbose), _sending_all():
+            with connected(settings), _without_heartbeats(), _console(verbose), _sending_all():
                 yield
         else:
             home = prefect_home(settings)

@@ -124,6 +124,14 @@ def stack_variables(settings: Settings) -> dict[str, str]:
     return {"PREFECT_API_URL": address, **place, **keys, **given}
 
 
+def with_registry(settings: Settings) -> Settings:
+    """Return the settings with the MLflow server of the running stack, unless they name one."""
+    registry = read_stack(settings).running(MLFLOW)
+    if registry is None or settings.mlflow_tracking_uri:
+        return settings
+    return settings.model_copy(update={"mlflow_tracking_uri": registry.address})
+
+
 @contextmanager
 def connected(settings: Settings) -> Iterator[str | None]:
     """Let the clients of Prefect and MLflow below speak to the running stack; yields the address of its API.

@@ -1,5 +1,6 @@
 """What commands have in common: the forms of their arguments, and what these stand for."""
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ PeriodLabel = Annotated[
     str | None, typer.Option("--period", help="As 2013, 2013-02 or 2013-02-28; by default the newest that has ended.")
 ]
 AsOf = Annotated[str | None, typer.Option("--as-of", help="Decide with what was known then, UTC; by default now.")]
+Env = Annotated[str | None, typer.Option("--env", help="dev, test or prod; by default what PERENNIAL_ENV says.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value for machines.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's own log.")]
 
@@ -25,6 +27,15 @@ def parse_as_of(text: str | None) -> datetime | None:
     from flows.entry import parse_moment
 
     return parse_moment(text) if text else None
+
+
+def choose_environment(name: str | None) -> None:
+    """Let `--env` say which environment is meant, for this process and those that it starts."""
+    if name:
+        from blocks.documents import read_document
+
+        read_document(name)
+        os.environ["PERENNIAL_ENV"] = name
 
 
 def environment() -> "Settings":

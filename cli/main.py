@@ -7,11 +7,13 @@ import typer
 
 from cli.arguments import (
     AsOf,
+    Env,
     Json,
     PeriodLabel,
     SomeUseCase,
     UseCaseName,
     Verbose,
+    choose_environment,
     environment,
     open_workspace,
     parse_as_of,
@@ -93,15 +95,11 @@ def history(use_case: UseCaseName, as_of: AsOf = None, as_json: Json = False) ->
 
 @app.command()
 def status(use_case: SomeUseCase = None, as_json: Json = False) -> None:
-    """Show champion, challenger, last delivery and measurement, findings and reports."""
-    from rich.console import Group
+    """Show what runs, what is deployed and late, and of each use case what serves and how it does."""
+    from cli.status import show_status
 
-    from cli.status import draw, status_of
-
-    workspaces = [open_workspace(slug) for slug in ([use_case] if use_case else slugs())]
-    found = [status_of(one) for one in workspaces]
-    primaries = [one.use_case.metrics.primary for one in workspaces]
-    show(found, lambda: Group(*map(draw, found, primaries)), as_json)
+    settings = environment()
+    show_status(settings, [open_workspace(slug) for slug in ([use_case] if use_case else slugs())], as_json)
 
 
 @app.command("list")
@@ -169,6 +167,41 @@ def new(
     draft = scaffold(slug, csv, tuple(key.split(",")), event_time, label, label_after, every, settings)
     open_workspace(slug)
     show(summary(draft, settings), lambda: next_steps(draft, settings), as_json)
+
+
+@app.command(rich_help_panel="Services")
+def up(
+    host: Annotated[str, typer.Option("--host", help="Address that the servers listen on.")] = "127.0.0.1",
+    prefect_port: Annotated[int | None, typer.Option("--prefect-port", help="By default 4200, or a free one.")] = None,
+    mlflow_port: Annotated[int | None, typer.Option("--mlflow-port", help="By default 5000, or a free one.")] = None,
+    env: Env = None,
+    as_json: Json = False,
+) -> None:
+    """Start a Prefect server, an MLflow server and a worker here, and apply the environment; twice changes nothing."""
+    from cli.services import up as bring_up
+    from deployments.services.bringing_up import Place
+
+    choose_environment(env)
+    bring_up(Place(host, prefect_port, mlflow_port), as_json)
+
+
+@app.command(rich_help_panel="Services")
+def down(env: Env = None, as_json: Json = False) -> None:
+    """Stop what `up` started; runs that this interrupts wait for the next worker."""
+    from cli.services import down as take_down
+
+    choose_environment(env)
+    take_down(as_json)
+
+
+@app.command(rich_help_panel="Services")
+def doctor(env: Env = None, as_json: Json = False) -> None:
+    """Tell what is missing and how to mend it; exit code 1 when something is."""
+    from cli.doctor import examine
+
+    choose_environment(env)
+    if not examine(as_json):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""How each use case stands: champion, challenger, last delivery, last measurement, findings, where the reports are."""
+"""What runs and what is deployed, and how each use case stands: what serves, what was measured, what was found."""
 
 from typing import Any
 
@@ -6,12 +6,26 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cli.output import show
+from cli.services import draw_server, draw_services
 from cli.story import show_value
 from perennial.records import Answer, Level
+from perennial.settings import Settings
 from perennial.state import State
 from perennial.workspace import Workspace
 
 _TONES = {Level.ALERT: "red", Level.WARNING: "yellow", Level.INFO: "dim"}
+
+
+def show_status(settings: Settings, workspaces: list[Workspace], as_json: bool) -> None:
+    """Print the services of this machine, what the server says, and the use cases; without a server only these."""
+    from deployments.services.overview import server_overview, services_here
+
+    services, server = services_here(settings), server_overview(settings)
+    use_cases = [status_of(one) for one in workspaces]
+    told = {"environment": settings.environment, "services": services, "server": server, "use_cases": use_cases}
+    drawn = [draw(one, ws.use_case.metrics.primary) for one, ws in zip(use_cases, workspaces, strict=True)]
+    show(told, lambda: Group(draw_services(services, settings.environment), draw_server(server), "", *drawn), as_json)
 
 
 def status_of(workspace: Workspace) -> dict[str, Any]:

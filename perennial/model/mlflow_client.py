@@ -72,8 +72,7 @@ def registry_client(settings: Settings) -> Iterator[Any]:
     mlflow = _quiet_mlflow()
     try:
         uri = tracking_uri(settings)
-        if uri.startswith(_SQLITE):
-            _create_tables_once(Path(uri.removeprefix(_SQLITE)))
+        create_tables(uri)
         yield mlflow.MlflowClient(uri, uri)
     except mlflow.MlflowException as error:
         raise _explained(error.get_http_status_code(), error.message, settings) from error
@@ -82,6 +81,12 @@ def registry_client(settings: Settings) -> Iterator[Any]:
             raise
         status = 503 if type(error).__name__ == "OperationalError" else 400
         raise _explained(status, str(error).splitlines()[0], settings) from error
+
+
+def create_tables(uri: str) -> None:
+    """Create the tables of a registry that is a SQLite file, unless they exist; other databases lock by themselves."""
+    if uri.startswith(_SQLITE):
+        _create_tables_once(Path(uri.removeprefix(_SQLITE)))
 
 
 def unless_there(create: Any, *args: Any, **kwargs: Any) -> None:

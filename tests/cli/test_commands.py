@@ -54,7 +54,7 @@ def test_a_stranger_brings_a_csv_and_gets_a_released_and_measured_model(tmp_path
     perennial(tmp_path, "check", "my-visits")
     summary = json.loads(perennial(tmp_path, "backfill", "my-visits", "--from", "2025-01", "--periods", "4", "--json"))
     assert "champion" in {one["role"] for one in summary["my-visits"]["versions"]}
-    status = json.loads(perennial(tmp_path, "status", "my-visits", "--json"))[0]
+    status = json.loads(perennial(tmp_path, "status", "my-visits", "--json"))["use_cases"][0]
     assert status["champion"] and status["measured"]
     assert "released" in perennial(tmp_path, "history", "my-visits")
 

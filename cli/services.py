@@ -1,0 +1,105 @@
+"""Bringing the services of this machine up and down, and telling how they stand."""
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from blocks.documents import read_settings
+from blocks.stack import read_keys, read_stack, run_folder
+from cli.output import errors, show
+
+if TYPE_CHECKING:
+    from deployments.services.bringing_up import Place
+    from perennial.settings import Settings
+
+_USES = {"prefect": "runs, artifacts, events", "mlflow": "models, metrics, plots", "worker": "runs the flows"}
+
+
+def up(place: "Place", as_json: bool) -> None:
+    """Start what does not run yet, and say where it is and how long it took."""
+    from deployments.services.bringing_up import bring_up
+
+    settings, began = read_settings(), monotonic()
+    if place.is_public:
+        errors.print(
+            f"[yellow]{place.host} can be reached by other machines, and Prefect and MLflow do not encrypt what they "
+            "send: put a proxy with TLS before them. Whoever has the password can run code on this machine.[/]"
+        )
+    with errors.status("Starting ...") as status:
+        started = bring_up(settings, place, status.update)
+    seconds = round(monotonic() - began, 1)
+    stack = read_stack(settings)
+    addresses = {name: one.address for name, one in stack.services.items() if one.address}
+    told = {"environment": settings.environment, "started": started, "seconds": seconds, "addresses": addresses}
+    show(told, lambda: _draw_up(settings, addresses, started, seconds), as_json)
+
+
+def down(as_json: bool) -> None:
+    """Stop what `up` started, and say what that interrupted."""
+    from deployments.services.taking_down import take_down
+
+    settings = read_settings()
+    with errors.status("Stopping ..."):
+        stopped, interrupted = take_down(settings)
+    told = {"environment": settings.environment, "stopped": stopped, "interrupted_runs": interrupted}
+    if interrupted:
+        runs = f"[yellow]{interrupted} interrupted runs wait for the next worker[/]; `perennial up` goes on with them."
+    else:
+        runs = "No run was interrupted."
+    text = f"Stopped {', '.join(stopped)} of {settings.environment}. {runs}" if stopped else _nothing(settings)
+    show(told, lambda: text, as_json)
+
+
+def draw_services(rows: list[dict[str, Any]], environment: str) -> RenderableType:
+    """Draw which services run here."""
+    if not rows:
+        return Text.assemble(
+            (f"Services of {environment}", "bold"), ": none on this machine; start them by `perennial up`"
+        )
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for row in rows:
+        state = "[green]running[/]" if row["running"] else "[red]ended[/]; `perennial up` starts it again"
+        size = f"{row['memory_mb']} MB" if row["running"] else ""
+        table.add_row(row["service"], state, row["address"] or "", f"pid {row['pid']}" if row["running"] else "", size)
+    return Group(Text(f"Services of {environment}", style="bold"), table)
+
+
+def draw_server(server: dict[str, Any] | None) -> RenderableType:
+    """Draw what is deployed, and which runs are underway or late."""
+    if server is None:
+        return Text("Deployments: no Prefect server is known; set PREFECT_API_URL or run `perennial up`.", style="dim")
+    if "error" in server:
+        return Text(f"Deployments: {server['address']} does not answer: {server['error']}", style="red")
+    table = Table(title=f"Deployments at {server['address']}", title_justify="left", title_style="bold", box=None)
+    for name in ("deployment", "schedules"):
+        table.add_column(name, overflow="fold")
+    for row in server["deployments"]:
+        plans = ", ".join(f"{one['cron']}{'' if one['active'] else ' (paused)'}" for one in row["schedules"])
+        table.add_row(row["deployment"], ("[yellow]paused[/] " if row["paused"] else "") + (plans or "by hand"))
+    lines = [_run_line(run) for run in server["runs"]] or [Text("No run is underway, waiting or late.", style="dim")]
+    return Group(table, "", *lines, "")
+
+
+def _run_line(run: dict[str, Any]) -> Text:
+    is_late = run["state"] not in ("Running", "Paused", "Suspended") and run["late_seconds"] > 0
+    about = f"for {run['ran_seconds']} s" if run["state"] == "Running" else f"{max(run['late_seconds'], 0)} s late"
+    return Text.assemble((run["state"].lower(), "red" if is_late else "green"), f"  {run['run']}, {about}")
+
+
+def _draw_up(settings: "Settings", addresses: dict[str, str], started: list[str], seconds: float) -> RenderableType:
+    lines = Table.grid(padding=(0, 2))
+    for name, address in addresses.items():
+        lines.add_row(name, f"[bold]{address}[/]", f"[dim]{_USES[name]}[/]")
+    if started:
+        head = f"[green]Up[/] in {seconds} s: {', '.join(started)} of {settings.environment}."
+    else:
+        head = f"All services of {settings.environment} were running already; nothing was started."
+    secured = [f"Their passwords are in {run_folder(settings) / 'keys.json'}."] if read_keys(settings) else []
+    return Group(head, lines, *secured, "[dim]`perennial down` stops them, `perennial status` shows what they do.[/]")
+
+
+def _nothing(settings: "Settings") -> str:
+    return f"No service of {settings.environment} was running; nothing was stopped."

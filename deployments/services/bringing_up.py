@@ -1,0 +1,150 @@
+"""`perennial up`: start what does not run yet, wait until it answers, and apply the environment.
+
+A server that the environment names elsewhere (`prefect_api_url`, `mlflow_tracking_uri`) is not started here.
+"""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from blocks.stack import MLFLOW, PREFECT, WORKER, Service, Stack, connected, read_stack
+from deployments.services.application import apply_environment, last_heartbeat
+from deployments.services.errors import NotReady
+from deployments.services.launches import Launch, mlflow_launch, prefect_launch, worker_launch
+from deployments.services.processes import answers, changing, record, start, stop, wait_until
+from perennial.settings import Settings
+
+LOOPBACK = "127.0.0.1"
+_PREFERRED = {PREFECT: 4200, MLFLOW: 5000}
+_HEALTH = {PREFECT: "/api/health", MLFLOW: "/health"}
+_PATIENCE = 180
+_PATIENCE_WITH_RUNNING = 20
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where servers are to listen: loopback and the usual ports, or free ones where these are taken."""
+
+    host: str = LOOPBACK
+    prefect_port: int | None = None
+    mlflow_port: int | None = None
+
+    @property
+    def is_public(self) -> bool:
+        """True when other machines can reach it."""
+        return self.host not in (LOOPBACK, "localhost", "::1")
+
+    def port(self, name: str, before: Service | None) -> int:
+        """Return the port of a server: the given one, else the one it had, else the usual one, else a free one."""
+        given = self.prefect_port if name == PREFECT else self.mlflow_port
+        if given:
+            return given
+        had = [int(before.address.rpartition(":")[2])] if before and before.address else []
+        return next((port for port in (*had, _PREFERRED[name]) if _is_free(self.host, port)), 0) or _free(self.host)
+
+
+def bring_up(settings: Settings, place: Place, tell: Callable[[str], object] = lambda _: None) -> list[str]:
+    """Let the servers and a worker of an environment run on this machine.
+
+    What runs and answers is left alone; what has ended or hangs is started again, at its old address where that is
+    free. All of it outlives this process.
+
+    Args:
+        settings: The environment.
+        place: Where servers that have to be started listen.
+        tell: Gets a sentence on each step, for people.
+
+    Returns:
+        Names of the services that were started; none when all of it ran.
+
+    Raises:
+        MissingDatabase: Outside dev, and nobody said where the databases are.
+        NotReady: A service ended or did not answer; its log is named and quoted.
+    """
+    with changing(settings):
+        stack, started = _servers_up(settings, place, tell)
+        with connected(settings):
+            worker = stack.running(WORKER)
+            api, registry = _addresses(settings, stack)
+            if started or worker is None or worker.uses != (api, registry):
+                tell(f"Applying the environment {settings.environment} ...")
+                apply_environment(settings)
+                _worker_up(settings, stack, api, registry)
+                started.append(WORKER)
+    return started
+
+
+def _servers_up(settings: Settings, place: Place, tell: Callable[[str], object]) -> tuple[Stack, list[str]]:
+    stack, started = read_stack(settings), list[str]()
+    for name in _wanted(settings):
+        if not _is_well(stack.running(name)):
+            launch = _launch(name, settings, place, stack.services.get(name))
+            stack = _replace(stack, launch, settings)
+            started.append(name)
+    if started:
+        tell(f"Waiting for {' and '.join(started)} ...")
+    for name in started:
+        service = stack.services[name]
+        wait_until(service, "ready", lambda one=service: _is_ready(one), _PATIENCE)  # type: ignore[misc]
+    return stack, started
+
+
+def _worker_up(settings: Settings, stack: Stack, api: str, registry: str) -> None:
+    before = last_heartbeat(settings)
+    stack = _replace(stack, worker_launch(settings, api, registry), settings)
+    wait_until(stack.services[WORKER], "online", lambda: last_heartbeat(settings) != before, _PATIENCE)
+
+
+def _wanted(settings: Settings) -> list[str]:
+    elsewhere = {PREFECT: settings.prefect_api_url, MLFLOW: settings.mlflow_tracking_uri}
+    return [name for name, address in elsewhere.items() if not address]
+
+
+def _addresses(settings: Settings, stack: Stack) -> tuple[str, str]:
+    servers = {name: stack.services[name].address for name in _wanted(settings)}
+    api = f"{servers[PREFECT]}/api" if PREFECT in servers else settings.prefect_api_url
+    return api, servers.get(MLFLOW, "")
+
+
+def _launch(name: str, settings: Settings, place: Place, before: Service | None) -> Launch:
+    if before:
+        stop(before)
+    launch = prefect_launch if name == PREFECT else mlflow_launch
+    return launch(settings, place.host, place.port(name, before))
+
+
+def _replace(stack: Stack, launch: Launch, settings: Settings) -> Stack:
+    before = stack.services.get(launch.name)
+    if before:
+        stop(before)
+    stack.services[launch.name] = start(launch, settings)
+    record(stack, settings)
+    return stack
+
+
+def _is_well(service: Service | None) -> bool:
+    if service is None:
+        return False
+    try:
+        wait_until(service, "answering", lambda: _is_ready(service), _PATIENCE_WITH_RUNNING)
+    except NotReady:
+        return False
+    return True
+
+
+def _is_ready(service: Service) -> bool:
+    return answers(service.address + _HEALTH[service.name])
+
+
+def _is_free(host: str, port: int) -> bool:
+    try:
+        with socket.create_server((host, port)):
+            return True
+    except OSError:
+        return False
+
+
+def _free(host: str) -> int:
+    with socket.create_server((host, 0)) as free:
+        port: int = free.getsockname()[1]
+        return port

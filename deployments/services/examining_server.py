@@ -1,0 +1,164 @@
+"""What `perennial doctor` asks the servers of an environment: Prefect, MLflow, the work pool, deployments, secrets."""
+
+import base64
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from blocks.secrets import missing_secrets
+from blocks.stack import connected, read_keys, with_registry
+from deployments.services.doctor import Check, Finding, ok, problem
+from deployments.services.launches import pool_name
+from deployments.services.overview import server_address, server_overview
+from perennial.model.mlflow_client import shown_uri
+from perennial.settings import Settings
+
+_TOLERATED_SKEW = 5.0
+_UP = "Start the services of this machine by `perennial up`, or set PREFECT_API_URL to the server of the environment."
+
+
+def checks(now: Callable[[], datetime]) -> tuple[Check, ...]:
+    """Return the checks that need a server; `now` is the clock of this machine."""
+
+    def _clock(settings: Settings) -> Iterator[Finding]:
+        yield from _skew(server_address(settings), now)
+
+    return (_prefect, _clock, _mlflow, _worker, _deployments, _secret_blocks)
+
+
+@contextmanager
+def _client(settings: Settings) -> Iterator[Any]:
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with ExitStack() as stack:
+        stack.enter_context(connected(settings))
+        stack.enter_context(temporary_settings({PREFECT_API_URL: server_address(settings)}))
+        yield stack.enter_context(get_client(sync_client=True))
+
+
+def _prefect(settings: Settings) -> Iterator[Finding]:
+    address = server_address(settings)
+    if address is None:
+        yield problem("prefect", "No Prefect server is known.", _UP)
+        return
+    with _client(settings) as client:
+        failure = client.api_healthcheck()
+        if failure is not None:
+            yield problem("prefect", f"{address} does not answer: {type(failure).__name__}.", _UP)
+            return
+        try:
+            yield ok("prefect", f"{address} answers and knows us; it is Prefect {client.api_version()}.")
+        except Exception as refused:  # 401 comes as an error of httpx
+            if "401" not in str(refused):
+                raise
+            yield problem(
+                "prefect",
+                f"{address} answers, but refuses our credentials.",
+                "Set PREFECT_API_AUTH_STRING to `user:password` of that server.",
+            )
+
+
+def _skew(address: str | None, now: Callable[[], datetime]) -> Iterator[Finding]:
+    if address is None:
+        yield Finding("clock", "skipped", "No server to compare with.")
+        return
+    with urllib.request.urlopen(f"{address}/health", timeout=5) as answer:  # noqa: S310
+        theirs = parsedate_to_datetime(answer.headers["Date"]).astimezone(UTC)
+    apart = abs((now() - theirs).total_seconds())
+    if apart > _TOLERATED_SKEW:
+        yield problem(
+            "clock",
+            f"This machine and the server differ by {apart:.0f} s, expected at most {_TOLERATED_SKEW:.0f}.",
+            "Let both follow NTP: schedules, leases and heartbeats compare the two.",
+        )
+    else:
+        yield ok("clock", "This machine and the server agree on the time.")
+
+
+def _mlflow(settings: Settings) -> Iterator[Finding]:
+    place = with_registry(settings)
+    if not place.mlflow_tracking_uri:
+        if settings.environment == "dev":
+            yield ok("mlflow", f"Models are registered in `{shown_uri(settings)}`, without a server.")
+        else:
+            yield problem("mlflow", "No MLflow server is known.", "`perennial up`, or set mlflow_tracking_uri.")
+        return
+    uri, where = place.mlflow_tracking_uri, shown_uri(place)
+    try:
+        urllib.request.urlopen(_question(settings, uri), timeout=10).close()  # noqa: S310
+        yield ok("mlflow", f"{where} answers and knows us.")
+    except urllib.error.HTTPError as refused:
+        remedy = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+        if refused.code == 401 and read_keys(settings):
+            remedy += " The administrator's password was fixed when its database was new; that one is needed."
+        yield problem("mlflow", f"{where} answers {refused.code}.", remedy)
+    except OSError as error:
+        yield problem("mlflow", f"{where} does not answer: {error}", "Start it by `perennial up`, or see its log.")
+
+
+def _question(settings: Settings, uri: str) -> urllib.request.Request:
+    keys = {**read_keys(settings), **os.environ}
+    user, password = keys.get("MLFLOW_TRACKING_USERNAME"), keys.get("MLFLOW_TRACKING_PASSWORD")
+    headers = {"Content-Type": "application/json"}
+    if user and password:
+        headers["Authorization"] = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+    body = json.dumps({"max_results": 1}).encode()
+    return urllib.request.Request(f"{uri}/api/2.0/mlflow/experiments/search", body, headers)  # noqa: S310
+
+
+def _worker(settings: Settings) -> Iterator[Finding]:
+    told = server_overview(settings)
+    if told is None or "error" in told:
+        yield Finding("worker", "skipped", "No server to ask.")
+        return
+    online = [one["worker"] for one in told["workers"] if one["status"] == "ONLINE"]
+    if online:
+        yield ok("worker", f"`{pool_name(settings)}` has the workers {', '.join(online)}.")
+    else:
+        yield problem(
+            "worker",
+            f"No worker of the pool `{pool_name(settings)}` is online: runs are late until one is.",
+            f"`perennial up` here, or `prefect worker start --pool {pool_name(settings)}` where flows shall run.",
+        )
+
+
+def _deployments(settings: Settings) -> Iterator[Finding]:
+    told = server_overview(settings)
+    if told is None or "error" in told:
+        yield Finding("deployments", "skipped", "No server to ask.")
+        return
+    if told["deployments"]:
+        yield ok("deployments", f"{len(told['deployments'])} flows are deployed as `{settings.environment}`.")
+    else:
+        remedy = f"`perennial apply --env {settings.environment}`; `perennial plan` shows it before."
+        yield problem("deployments", f"Nothing is deployed as `{settings.environment}`.", remedy)
+
+
+def _secret_blocks(settings: Settings) -> Iterator[Finding]:
+    missing = missing_secrets(settings)
+    if not missing or server_address(settings) is None:
+        return
+    with _client(settings) as client:
+        absent = [(name, block) for name, block in missing.items() if not _has_block(client, block)]
+    if absent:
+        names = ", ".join(f"`{name}` (Secret block `{block}`)" for name, block in absent)
+        yield problem("secret blocks", f"Neither set nor saved: {names}.", "Set the variables, or save the blocks.")
+    else:
+        yield ok("secret blocks", f"Saved: {', '.join(missing.values())}.")
+
+
+def _has_block(client: Any, block: str) -> bool:
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        client.read_block_document_by_name(block, "secret", include_secrets=False)
+    except ObjectNotFound:
+        return False
+    return True

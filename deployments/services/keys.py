@@ -1,0 +1,65 @@
+"""Credentials of the servers of an environment: those given to this process, else generated once and kept.
+
+`run/keys.json` holds what was generated, readable by its owner alone. In dev there are none: its servers answer
+on loopback to everybody on the machine.
+"""
+
+import base64
+import json
+import os
+import secrets
+from pathlib import Path
+
+from blocks.stack import read_keys, run_folder
+from perennial.settings import Settings
+
+_GIVEN_AS = {"PREFECT_API_AUTH_STRING": ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")}
+"""Other variables that the value may come in; by default the variable itself."""
+
+
+def is_secured(settings: Settings) -> bool:
+    """Say whether the servers of an environment ask who one is: everywhere but in dev."""
+    return settings.environment != "dev"
+
+
+def keys_of(settings: Settings) -> dict[str, str]:
+    """Return the credentials of an environment by environment variable, generating and keeping those that are missing.
+
+    What this process was given is used and never written down. Losing the encryption key makes every Secret block
+    unreadable, and losing the MLflow password shuts its only administrator out: both outlive this machine where the
+    databases do, and should then be given rather than generated.
+    """
+    if not is_secured(settings):
+        return {}
+    given = {name: text for name in _fresh_keys() for text in [_given(name)] if text}
+    kept = read_keys(settings)
+    generated = {name: value for name, value in _fresh_keys().items() if name not in given and name not in kept}
+    if generated:
+        write_private(run_folder(settings) / "keys.json", json.dumps({**kept, **generated}, indent=2))
+    return {**kept, **generated, **given}
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write or replace a file at once, readable by its owner alone from its first byte on."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.unlink(missing_ok=True)
+    with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def _given(name: str) -> str:
+    return next((os.environ[one] for one in _GIVEN_AS.get(name, (name,)) if os.environ.get(one)), "")
+
+
+def _fresh_keys() -> dict[str, str]:
+    return {
+        "PREFECT_API_AUTH_STRING": f"perennial:{secrets.token_urlsafe(32)}",
+        "PREFECT_SERVER_ENCRYPTION_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+        "MLFLOW_TRACKING_USERNAME": "perennial",
+        "MLFLOW_TRACKING_PASSWORD": secrets.token_urlsafe(32),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_urlsafe(32),
+    }

@@ -1,0 +1,179 @@
+"""How each service is started: its command, its environment and where it will answer; it starts nothing.
+
+Secrets and addresses of databases are handed over in the environment, never in a command, which everybody on the
+machine can read.
+"""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blocks.local import prefect_home
+from blocks.private_server import server_environment
+from blocks.stack import MLFLOW, PREFECT, WORKER, run_folder
+from deployments.services.errors import MissingDatabase
+from deployments.services.keys import is_secured, keys_of, write_private
+from perennial.model.mlflow_client import tracking_uri
+from perennial.settings import Settings
+
+_NOT_INHERITED = {"PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "MLFLOW_TRACKING_URI"}
+_QUICK = {
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TRIGGERS_READ_BATCH_SIZE": "100",
+}
+"""Prefect records three times as many task runs a second with these as by default."""
+_LEASES = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
+"""Slots of concurrency limits are given back also when the server was killed."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A process that is to run."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(repr=False)
+    address: str = ""
+    uses: tuple[str, ...] = ()
+
+
+def prefect_launch(settings: Settings, host: str, port: int) -> Launch:
+    """Return how the Prefect server of an environment is started.
+
+    It keeps its runs in SQLite below the storage root in dev, else in the database that
+    `PREFECT_SERVER_DATABASE_CONNECTION_URL` names. Browsers may only talk to it from its own pages: an API that
+    starts runs would otherwise obey every web page that is open on this machine.
+
+    Raises:
+        MissingDatabase: The variable is not set.
+    """
+    home, address = prefect_home(settings), f"http://{host}:{port}"
+    variables = {**server_environment(home), **_QUICK, **_LEASES, "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": address}
+    if is_secured(settings):
+        keys = keys_of(settings)
+        database = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+        variables |= {
+            database: _needed(settings, database, "postgresql+asyncpg://user:password@host:5432/prefect"),
+            "PREFECT_SERVER_API_AUTH_STRING": keys["PREFECT_API_AUTH_STRING"],
+            "PREFECT_API_AUTH_STRING": keys["PREFECT_API_AUTH_STRING"],
+            "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+            "PREFECT_SERVER_ENCRYPTION_KEY": keys["PREFECT_SERVER_ENCRYPTION_KEY"],
+        }
+    home.mkdir(parents=True, exist_ok=True)
+    command = (sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port))
+    return Launch(PREFECT, command, _environment(variables), address)
+
+
+def mlflow_launch(settings: Settings, host: str, port: int) -> Launch:
+    """Return how the MLflow server of an environment is started: one process that runs no jobs.
+
+    Experiments keep their artifacts below the storage root, which clients read and write themselves: a store that
+    was written through the server is also readable without it.
+
+    Raises:
+        MissingDatabase: `MLFLOW_BACKEND_STORE_URI` is not set outside dev.
+    """
+    address = f"http://{host}:{port}"
+    variables = {
+        "MLFLOW_BACKEND_STORE_URI": _registry_database(settings),
+        "MLFLOW_DEFAULT_ARTIFACT_ROOT": f"{_root(settings)}/mlflow/artifacts",
+        "MLFLOW_SERVER_ALLOWED_HOSTS": _hosts(host, port),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": address,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "GIT_PYTHON_REFRESH": "quiet",
+    }
+    command = [sys.executable, "-m", "deployments.services.mlflow_server", "--host", host, "--port", str(port)]
+    command += ["--workers", "1", "--no-serve-artifacts"]
+    if is_secured(settings):
+        variables |= _logins(settings)
+        command += ["--app-name", "basic-auth"]
+    return Launch(MLFLOW, tuple(command), _environment(variables), address)
+
+
+def worker_launch(settings: Settings, api: str, registry: str) -> Launch:
+    """Return how a worker of the environment's pool is started.
+
+    It asks for work every second. SIGINT and SIGQUIT are made deadly again: a process that was started in the
+    background ignores them, and its worker would then never stop.
+    """
+    variables = {
+        **keys_of(settings),
+        "PREFECT_API_URL": api,
+        "PREFECT_HOME": str(prefect_home(settings)),
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        "PERENNIAL_ENV": settings.environment,
+        "PERENNIAL_STORAGE_ROOT": settings.storage_root,
+        "PERENNIAL_USE_CASES": settings.use_cases,
+        **({"PERENNIAL_MLFLOW_TRACKING_URI": registry} if registry else {}),
+        "DO_NOT_TRACK": "1",
+    }
+    for of_server in ("PREFECT_SERVER_ENCRYPTION_KEY", "MLFLOW_FLASK_SERVER_SECRET_KEY"):
+        variables.pop(of_server, None)
+    command = ["env", "--default-signal=INT,QUIT", sys.executable, "-m", "prefect", "worker", "start"]
+    command += ["--pool", pool_name(settings), "--name", worker_name(settings)]
+    return Launch(WORKER, tuple(command), _environment(variables), uses=(api, registry))
+
+
+def pool_name(settings: Settings) -> str:
+    """Return the name of the environment's work pool."""
+    return f"perennial-{settings.environment}"
+
+
+def worker_name(settings: Settings) -> str:
+    """Return the name under which this machine's worker is known to the server."""
+    return f"{os.uname().nodename}-{settings.environment}"
+
+
+def _environment(variables: dict[str, str]) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    return {**inherited, **variables}
+
+
+def _registry_database(settings: Settings) -> str:
+    if is_secured(settings):
+        return _needed(settings, "MLFLOW_BACKEND_STORE_URI", "postgresql://user:password@host:5432/mlflow")
+    return tracking_uri(settings)
+
+
+def _needed(settings: Settings, name: str, example: str) -> str:
+    if not os.environ.get(name):
+        raise MissingDatabase(
+            f"`{settings.environment}` keeps its runs and models in PostgreSQL, but `{name}` is not set. Set it in the "
+            f"environment of this command, as {example}; only dev brings databases of its own."
+        )
+    return os.environ[name]
+
+
+def _root(settings: Settings) -> str:
+    return settings.storage_root if "://" in settings.storage_root else str(Path(settings.storage_root).resolve())
+
+
+def _hosts(host: str, port: int) -> str:
+    return ",".join(f"{name}:{port}" for name in dict.fromkeys((host, "localhost", "127.0.0.1")))
+
+
+def _logins(settings: Settings) -> dict[str, str]:
+    """Write what MLflow reads only from a file, and return where it is; passwords are checked once a minute."""
+    keys, path = keys_of(settings), run_folder(settings) / "mlflow-auth.ini"
+    database = os.environ.get("MLFLOW_AUTH_DATABASE_URI") or _registry_database(settings)
+    lines = [
+        "[mlflow]",
+        "default_permission = NO_PERMISSIONS",
+        f"database_uri = {database.replace('%', '%%')}",
+        "auth_cache_ttl_seconds = 60",
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth",
+    ]
+    write_private(path, "\n".join(lines) + "\n")
+    return {
+        "MLFLOW_AUTH_CONFIG_PATH": str(path),
+        "MLFLOW_AUTH_ADMIN_USERNAME": keys["MLFLOW_TRACKING_USERNAME"],
+        "MLFLOW_AUTH_ADMIN_PASSWORD": keys["MLFLOW_TRACKING_PASSWORD"],
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": keys["MLFLOW_FLASK_SERVER_SECRET_KEY"],
+    }

@@ -1,0 +1,131 @@
+"""What runs on this machine and what the server of the environment says of deployments and runs, as plain values.
+
+It changes nothing, and leaves out what it cannot learn: without a server, what serves is still told by the journal.
+"""
+
+from typing import Any
+
+import psutil
+
+from blocks.stack import Service, connected, read_stack
+from deployments.services.launches import pool_name
+from perennial.settings import Settings
+
+_WAITING = ("Late", "AwaitingRetry", "AwaitingConcurrencySlot")
+_SHOWN = 50
+
+
+def services_here(settings: Settings) -> list[dict[str, Any]]:
+    """Return one row per service on record: whether it runs, its pid, address and memory in MB with its children."""
+    return [_row(service) for service in read_stack(settings).services.values()]
+
+
+def server_address(settings: Settings) -> str | None:
+    """Return the API of the environment's server: as `PREFECT_API_URL` says, else the running stack, else declared."""
+    with connected(settings) as address:
+        return address or settings.prefect_api_url or None
+
+
+def server_overview(settings: Settings) -> dict[str, Any] | None:
+    """Return deployments with their schedules, workers, and the runs that run, wait or are late.
+
+    Returns:
+        `None` where no server is known; only `address` and `error` where it does not answer.
+    """
+    address = server_address(settings)
+    if address is None:
+        return None
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with connected(settings), temporary_settings({PREFECT_API_URL: address}):
+        try:
+            with get_client(sync_client=True) as client:
+                return {
+                    "address": address,
+                    "deployments": _deployments(client, settings),
+                    "workers": _workers(client, settings),
+                    "runs": _runs(client, settings),
+                }
+        except Exception as error:  # whatever it is, the rest of the status is told
+            return {"address": address, "error": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
+
+
+def _row(service: Service) -> dict[str, Any]:
+    process = service.process
+    return {
+        "service": service.name,
+        "running": process is not None,
+        "pid": service.pid,
+        "address": service.address or None,
+        "memory_mb": _memory(process) if process else None,
+        "log": service.log,
+    }
+
+
+def _memory(process: psutil.Process) -> int:
+    """Sum what the processes have to themselves and their parts of what they share, in MB."""
+    total = 0
+    for one in (process, *process.children(recursive=True)):
+        try:
+            told = one.memory_full_info()
+            total += getattr(told, "pss", told.uss)
+        except psutil.Error:
+            continue
+    return total >> 20
+
+
+def _deployments(client: Any, settings: Settings) -> list[dict[str, Any]]:
+    from prefect.client.schemas.filters import DeploymentFilter
+
+    wanted = DeploymentFilter.model_validate({"name": {"any_": [settings.environment]}})
+    found = client.read_deployments(deployment_filter=wanted, limit=200)
+    flows = {one.id: one.name for one in client.read_flows(deployment_filter=wanted, limit=200)}
+    rows = [
+        {
+            "deployment": f"{flows.get(one.flow_id, '?')}/{one.name}",
+            "paused": one.paused,
+            "schedules": [_schedule(each) for each in one.schedules],
+        }
+        for one in found
+    ]
+    return sorted(rows, key=lambda row: str(row["deployment"]))
+
+
+def _schedule(schedule: Any) -> dict[str, Any]:
+    slug, timing = getattr(schedule, "slug", None), schedule.schedule
+    return {"slug": slug, "cron": getattr(timing, "cron", str(timing)), "active": schedule.active}
+
+
+def _workers(client: Any, settings: Settings) -> list[dict[str, Any]]:
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        found = client.read_workers_for_work_pool(pool_name(settings))
+    except ObjectNotFound:
+        return []
+    return [{"worker": one.name, "status": one.status.value, "heard": one.last_heartbeat_time} for one in found]
+
+
+def _runs(client: Any, settings: Settings) -> list[dict[str, Any]]:
+    from prefect.client.schemas.filters import FlowRunFilter
+
+    tags = {"tags": {"all_": [settings.environment]}, "parent_task_run_id": {"is_null_": True}}
+    underway = {**tags, "state": {"type": {"any_": ["PENDING", "RUNNING", "PAUSED", "CANCELLING"]}}}
+    waiting = {**tags, "state": {"name": {"any_": list(_WAITING)}}}
+    found = [
+        run
+        for wanted in (underway, waiting)
+        for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted), limit=_SHOWN)
+    ]
+    return [
+        {
+            "run": run.name,
+            "id": str(run.id),
+            "state": run.state.name,
+            "expected": run.expected_start_time,
+            "late_seconds": round(run.estimated_start_time_delta.total_seconds()),
+            "ran_seconds": round(run.estimated_run_time.total_seconds()),
+        }
+        for run in found
+    ]

@@ -1,0 +1,82 @@
+"""`perennial down`: stop exactly what `perennial up` started, and hand back the runs that this interrupts.
+
+A process worker that is asked to end kills its flows at once and leaves their runs `Running` for ever. Here they are
+noted first and then made `AwaitingRetry`: no alarm is raised, and the next worker of the pool goes on with them.
+Every stage finds done what was done before, so that nothing happens twice.
+"""
+
+import psutil
+
+from blocks.stack import MLFLOW, PREFECT, WORKER, Service, Stack, connected, read_stack
+from deployments.services.processes import changing, record, stop
+from perennial.settings import Settings
+
+
+def take_down(settings: Settings) -> tuple[list[str], int]:
+    """Stop the worker and then the servers of an environment on this machine.
+
+    Returns:
+        Names of the services that ran and are stopped, and the number of runs that were interrupted and wait for
+        the next worker.
+
+    Raises:
+        NotStopped: A process does not end even when it is killed.
+    """
+    with changing(settings):
+        stack = read_stack(settings)
+        stopped, interrupted = list[str](), 0
+        worker = stack.running(WORKER)
+        if worker:
+            runs = _stop_worker(worker)
+            stopped.append(WORKER)
+            interrupted = _hand_back(runs, settings) if runs else 0
+        for name in (MLFLOW, PREFECT):
+            if name in stack.services and stop(stack.services[name]):
+                stopped.append(name)
+        record(Stack(environment=settings.environment), settings)
+    return stopped, interrupted
+
+
+def _stop_worker(worker: Service) -> set[str]:
+    """Stop a worker and return the ids of the runs whose processes are its own; it starts none while it is asked."""
+    process = worker.process
+    runs = set[str]()
+    if process:
+        process.suspend()
+        runs = {run for child in process.children(recursive=True) for run in [_run_of(child)] if run}
+        process.terminate()
+        process.resume()
+    stop(worker)
+    return runs
+
+
+def _run_of(process: psutil.Process) -> str | None:
+    try:
+        found: str | None = process.environ().get("PREFECT__FLOW_RUN_ID")
+    except psutil.Error:
+        return None
+    return found
+
+
+def _hand_back(runs: set[str], settings: Settings) -> int:
+    """Let runs that cannot go on, and the subflows that they were in, wait for another worker."""
+    with connected(settings) as address:
+        if address is None:
+            return 0
+        from prefect.client.orchestration import get_client
+        from prefect.client.schemas.filters import FlowRunFilter
+        from prefect.client.schemas.objects import State
+        from prefect.states import AwaitingRetry
+
+        state: State[None] = AwaitingRetry(message="Interrupted by `perennial down`; the next worker goes on with it.")
+        handed, found = 0, {"id": {"any_": list(runs)}}
+        with get_client(sync_client=True) as client:
+            while found:
+                batch = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(found))
+                for run in batch:
+                    if run.state is not None and not run.state.is_final() and not run.state.is_scheduled():
+                        client.set_flow_run_state(run.id, state, force=True)
+                        handed += run.parent_task_run_id is None
+                parents = [str(run.id) for run in batch]
+                found = {"parent_flow_run_id": {"any_": parents}} if parents else {}
+        return handed
