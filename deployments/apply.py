@@ -1,0 +1,81 @@
+"""Make a server so as the code declares it, and see that it is.
+
+What does not differ is not touched: an automation that is made again forgets its cooldowns, and a deployment its
+scheduled runs. What differs is changed under the id that it has.
+"""
+
+from collections.abc import Callable, Iterable
+
+from prefect.client.orchestration import SyncPrefectClient
+
+from deployments.changing import Changer, NotApplied
+from deployments.desired import declared
+from deployments.item import AUTOMATION, DEPLOYMENT, Item
+from deployments.observed import Observed, observe
+from deployments.plan import Change, plan
+from perennial.errors import Permanent
+from perennial.settings import Settings
+
+_ROUNDS = 3
+"""The first does everything; the next mends what hung on a work pool that had to be made anew."""
+
+
+class MissingBlock(Permanent):
+    """An automation refers to a block that nobody made."""
+
+
+def changes(client: SyncPrefectClient, settings: Settings) -> list[Change]:
+    """Return what differs between the code and a server for an environment; nothing when it is as declared."""
+    wanted = declared(settings)
+    return plan(wanted, _observed(client, settings, wanted).items)
+
+
+def apply(client: SyncPrefectClient, settings: Settings, tell: Callable[[Change], object]) -> list[Change]:
+    """Make a server so as the code declares it.
+
+    Args:
+        client: Of the server.
+        settings: The environment.
+        tell: Called after each change.
+
+    Returns:
+        What was changed, in order.
+
+    Raises:
+        MissingBlock: An automation refers to a block that is not there. Nothing was changed.
+        NotApplied: The server refused a change, or does not keep it. What was told before is done.
+    """
+    wanted = declared(settings)
+    done: list[Change] = []
+    for _ in range(_ROUNDS):
+        found = _observed(client, settings, wanted)
+        left = plan(wanted, found.items)
+        if not left:
+            return done
+        _check_blocks(wanted, found)
+        changer = Changer(client, found)
+        for change in left:
+            changer.make(change)
+            done.append(change)
+            tell(change)
+    names = ", ".join(f"{one.item.kind} `{one.item.name}` ({', '.join(one.fields)})" for one in left)
+    raise NotApplied(
+        f"The server does not keep what it was given: {names}. Somebody else may be changing it at the same time; "
+        f"`perennial plan --env {settings.environment}` shows what is left."
+    )
+
+
+def _observed(client: SyncPrefectClient, settings: Settings, wanted: Iterable[Item]) -> Observed:
+    names = {kind: {one.name for one in wanted if one.kind == kind} for kind in (DEPLOYMENT, AUTOMATION)}
+    return observe(client, settings.environment, names)
+
+
+def _check_blocks(wanted: Iterable[Item], found: Observed) -> None:
+    actions = [action for one in wanted if one.kind == AUTOMATION for action in one.fields["actions"]]
+    missing = sorted({action["block"] for action in actions if "block" in action} - found.blocks.keys())
+    if missing:
+        raise MissingBlock(
+            f"{', '.join(f'`{one}`' for one in missing)} of `notifications` is no block of the server. Make it in the "
+            "Prefect UI under Blocks (type and name as written), or take it out of the environment's document. "
+            "Nothing was changed."
+        )

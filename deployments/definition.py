@@ -1,0 +1,32 @@
+"""What `prefect.yaml` says for one environment, with its placeholder filled in; it knows no use case and no server."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from blocks.documents import PROJECT
+from perennial.errors import Permanent
+
+PLACEHOLDER = "{{ $PERENNIAL_ENV }}"
+
+
+class InvalidDefinition(Permanent):
+    """`prefect.yaml` asks for something that nobody fills in."""
+
+
+def read_definition(environment: str, path: Path = PROJECT / "prefect.yaml") -> dict[str, Any]:
+    """Read the file as `prefect deploy` would with `PERENNIAL_ENV` set to the environment.
+
+    Raises:
+        InvalidDefinition: It has another placeholder.
+    """
+    text = path.read_text(encoding="utf-8").replace(PLACEHOLDER, environment)
+    if "{{" in text:
+        number, line = next((n, one) for n, one in enumerate(text.splitlines(), 1) if "{{" in one)
+        raise InvalidDefinition(
+            f"`{path.name}` line {number} has a placeholder that nothing fills in: `{line.strip()}`. Expected only "
+            f"`{PLACEHOLDER}`; what differs between environments is in their documents in blocks/environments/."
+        )
+    definition: dict[str, Any] = yaml.safe_load(text)
+    return definition

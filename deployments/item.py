@@ -1,0 +1,50 @@
+"""What a Prefect server keeps for an environment, as plain data: the form in which code and server are compared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+POOL, BLOCK, LIMIT = "work pool", "block", "limit"
+DEPLOYMENT, SCHEDULE, AUTOMATION = "deployment", "schedule", "automation"
+
+KINDS = (POOL, BLOCK, LIMIT, DEPLOYMENT, SCHEDULE, AUTOMATION)
+"""In the order in which they are made; what a kind needs comes before it."""
+
+MARK = "perennial"
+"""Tag, beside the name of the environment, of every deployment and automation that is ours."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing on a server, or one that the code declares."""
+
+    kind: str
+    name: str
+    fields: Mapping[str, Any]
+    """JSON values; only what is compared, so nothing that the server makes up, such as ids and times."""
+    id: str = ""
+    """On the server; empty for what the code declares."""
+
+
+def pool_name(environment: str) -> str:
+    """Return the name of the work pool of an environment."""
+    return f"{MARK}-{environment}"
+
+
+def schedule_item(deployment: str, slug: str, fields: Mapping[str, Any], identity: str = "") -> Item:
+    """Return a schedule of a deployment."""
+    return Item(SCHEDULE, f"{deployment} {slug}", {"deployment": deployment, "slug": slug, **fields}, identity)
+
+
+def trigger_fields(trigger: Any) -> Any:
+    """Return a trigger without the ids that a server gives to it, and with its sets in order."""
+    if isinstance(trigger, list):
+        return [trigger_fields(one) for one in trigger]
+    if not isinstance(trigger, dict):
+        return trigger
+    sets = {"expect", "after", "for_each"}
+    return {
+        name: sorted(value) if name in sets else trigger_fields(value)
+        for name, value in trigger.items()
+        if name != "id"
+    }
