@@ -44,6 +44,8 @@ def life_of(client: SyncPrefectClient, holder: str) -> Life:
         run = client.read_flow_run(UUID(holder))
     except ObjectNotFound:
         return Life.UNKNOWN
+    if run.state and run.state.is_cancelled():
+        return Life.CANCELLED
     return Life.ENDED if run.state and run.state.is_final() else Life.ALIVE
 
 

@@ -32,6 +32,8 @@ class Life(StrEnum):
     ALIVE = "alive"
     """It runs, or is about to."""
     ENDED = "ended"
+    CANCELLED = "cancelled"
+    """A person ended it."""
     UNKNOWN = "unknown"
     """Whoever was asked never heard of it, as of a run on a private server."""
 

@@ -1,0 +1,56 @@
+"""Reconcile: let the world follow the journal again, and start what an event did not."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from prefect import flow
+
+from blocks.environment import current_settings
+from flows.occasion import occasion
+from flows.policy import POLICY
+from perennial.errors import PerennialError, Permanent
+from perennial.use_case_file import use_case_slugs
+from tasks.artifacts import publish_markdown
+from tasks.reconciliation import mend_runs, start_overdue, tell_again
+from tasks.registration import project_aliases
+
+
+class NotReconciled(Permanent):
+    """Some use cases could not be reconciled; the others were."""
+
+
+@flow(**POLICY, description="Let all that follows the journal follow it, and start what an event did not.")
+def reconcile(use_case: str | None = None, patience: float = 900) -> list[str]:
+    """Make good what was lost, for one use case or all; doing it again changes nothing.
+
+    1. Free the slots of lost runs, and start crashed ones again, a bounded number of times.
+    2. Let the registry's aliases say what the journal says.
+    3. Start every retraining that was asked for, or should have been, and that nobody works on.
+    4. Tell again the newest news that the server never heard.
+
+    `patience` is how many seconds a run may be silent before it counts as lost: more than five heartbeats.
+    """
+    settings = current_settings()
+    done = mend_runs(settings.environment, timedelta(seconds=patience))
+    failed = []
+    for slug in [use_case] if use_case else use_case_slugs(Path(settings.use_cases)):
+        try:
+            done += _follow(slug)
+        except PerennialError as error:
+            failed.append(f"`{slug}`: {error}")
+    publish_markdown(use_case or "all", "reconciliation", _report(done), f"{len(done)} things made good")
+    if failed:
+        raise NotReconciled(" ".join(failed))
+    return done
+
+
+def _follow(slug: str) -> list[str]:
+    with occasion(slug) as this:
+        moved = [f"move the alias: {one}" for one in project_aliases(this.workspace)]
+        done = [*moved, *start_overdue(this.workspace), *tell_again(this.workspace)]
+        return [f"`{slug}`: {one}" for one in done]
+
+
+def _report(done: list[str]) -> str:
+    lines = "\n".join(f"- {one}" for one in done)
+    return f"## Reconciliation\n\n{lines or 'Everything follows the journal.'}"

@@ -1,0 +1,60 @@
+"""Runs that nobody works on any more: a pure decision on what a server says of them; it changes no run."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from perennial.periods import format_duration
+
+FORGOTTEN = timedelta(hours=24)
+"""After this a crashed run is history, and a run that never gave a sign of life is dead."""
+RESTARTS = 2
+"""How often a run is started again after a crash."""
+
+
+@dataclass(frozen=True)
+class RunSeen:
+    """A run as the server knows it."""
+
+    run: str
+    state: Literal["PENDING", "RUNNING", "CRASHED"]
+    since: datetime
+    heartbeat: datetime | None = None
+    """Its newest sign of life; `None` where none is known."""
+    crashes: int = 0
+    """How often it crashed before, or has now."""
+    parent_ended: bool | None = None
+    """Whether the run that it is a part of has ended; `None` where it is a part of none."""
+
+
+@dataclass(frozen=True)
+class Mending:
+    """What is done about a run."""
+
+    run: str
+    action: Literal["crash", "restart"]
+    reason: str
+
+
+def mend(seen: RunSeen, now: datetime, patience: timedelta) -> Mending | None:
+    """Say what a lost run needs; `None` for one that works, waits, or is given up.
+
+    A run that began or was to begin, and is silent for longer than `patience`, is marked as crashed, so that its slot
+    is free; a part of a run that has ended, at once. A crashed run is started again a bounded number of times, and
+    only when whoever does so at once had its time.
+    """
+    if seen.parent_ended is not None:
+        return Mending(seen.run, "crash", "The run that it is a part of has ended.") if seen.parent_ended else None
+    if seen.state == "CRASHED":
+        return _restart(seen, now, patience)
+    limit = FORGOTTEN if seen.state == "RUNNING" and seen.heartbeat is None else patience
+    if now - max(seen.since, seen.heartbeat or seen.since) < limit:
+        return None
+    what = "It began and sent no heartbeat" if seen.state == "RUNNING" else "A worker took it and it did not begin"
+    return Mending(seen.run, "crash", f"{what} for {format_duration(limit)}: its process is gone.")
+
+
+def _restart(seen: RunSeen, now: datetime, patience: timedelta) -> Mending | None:
+    if seen.crashes > RESTARTS or not patience <= now - seen.since < FORGOTTEN:
+        return None
+    return Mending(seen.run, "restart", f"It crashed and is run again ({seen.crashes} of {RESTARTS}).")

@@ -1,0 +1,64 @@
+"""What an event should have started and did not: a pure comparison of the journal with who works on it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from perennial.periods import Period
+from perennial.records import Accepted, Entry, Measured, Released, RetrainingDecided
+from perennial.state import Request, State
+from perennial.watch.claims import TRIES, Life
+
+
+@dataclass(frozen=True)
+class Overdue:
+    """A retraining that was asked for and that nobody does."""
+
+    request: Request
+    action: Literal["start", "abandon"]
+    reason: str
+
+
+def unasked(entries: Iterable[Entry]) -> tuple[Period, datetime] | None:
+    """Return period and moment of the newest measurement if the policy was not asked what follows from it."""
+    question: tuple[Period, datetime] | None = None
+    for entry in entries:
+        if isinstance(entry.record, Measured):
+            question = Period.parse(entry.record.period), entry.at
+        elif isinstance(entry.record, RetrainingDecided) and question and entry.record.period == question[0].label:
+            question = None
+    return question
+
+
+def overdue(state: State, lives: Mapping[str, Life], now: datetime) -> list[Overdue]:
+    """Return the open requests that no living run holds, and whether they are started or given up.
+
+    Args:
+        state: What the journal amounts to.
+        lives: What is known of the holders of open requests.
+        now: By the clock that leases end by.
+    """
+    return [found for one in state.requests.values() if one.is_open and (found := _overdue(one, lives, now))]
+
+
+def latest_news(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the newest entry of each kind that events tell of, for those whose event was lost."""
+    newest = {
+        type(entry.record): entry for entry in entries if isinstance(entry.record, Accepted | Measured | Released)
+    }
+    return sorted(newest.values(), key=lambda entry: entry.seq)
+
+
+def _overdue(request: Request, lives: Mapping[str, Life], now: datetime) -> Overdue | None:
+    held = request.claim
+    if held is None:
+        return Overdue(request, "start", "Nobody has taken it up.")
+    life = lives.get(held.holder, Life.ALIVE)
+    if life is Life.ALIVE or (life is Life.UNKNOWN and now < held.until):
+        return None
+    if life is Life.CANCELLED:
+        return Overdue(request, "abandon", f"Run {held.holder} was cancelled by a person.")
+    if len(request.claims) >= TRIES:
+        return Overdue(request, "abandon", f"It was taken up {len(request.claims)} times and never came to an end.")
+    return Overdue(request, "start", f"Run {held.holder} took it up and ended without an answer.")

@@ -1,0 +1,162 @@
+"""The tasks that make good what events did not do, and that find lost runs; what to do, `perennial.watch` decides."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from prefect import get_client, task
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName, FlowRunFilter
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.runtime import flow_run
+from prefect.states import Crashed, Scheduled
+
+from perennial.errors import Permanent
+from perennial.retraining import Outcome
+from perennial.state import Request
+from perennial.watch.claims import TRIES
+from perennial.watch.lost_runs import FORGOTTEN, RunSeen, mend
+from perennial.watch.reconciliation import latest_news, overdue, unasked
+from perennial.workspace import Workspace
+from tasks import policies
+from tasks.events import announce, event_id
+from tasks.news import news_of
+from tasks.retraining import life_of
+
+
+class NotDeployed(Permanent):
+    """The server has no deployment to start."""
+
+
+@task(**policies.TALKING, task_run_name="mend lost runs")
+def mend_runs(environment: str, patience: timedelta) -> list[str]:
+    """Mark lost runs as crashed and start crashed ones again; returns what was done."""
+    done = []
+    with get_client(sync_client=True) as client:
+        now = _now(client)
+        for run in _runs(client, environment, now):
+            mending = mend(_seen(client, run), now, patience)
+            if mending is None:
+                continue
+            crashes = mending.action == "crash"
+            state: State[None] = Crashed(message=mending.reason) if crashes else Scheduled(message=mending.reason)
+            client.set_flow_run_state(run.id, state, force=True)
+            done.append(f"{mending.action} `{run.name}`: {mending.reason}")
+    return done
+
+
+@task(**policies.TALKING, task_run_name="start what is overdue")
+def start_overdue(workspace: Workspace) -> list[str]:
+    """Ask the policy what nobody asked it, and start or give up each retraining that nobody works on."""
+    from perennial.watch.policy import record_decision
+
+    question = unasked(workspace.journal.entries())
+    if question:
+        record_decision(workspace, *question)
+    state = workspace.state()
+    with get_client(sync_client=True) as client:
+        holders = {one.claim.holder for one in state.requests.values() if one.is_open and one.claim}
+        lives = {holder: life_of(client, holder) for holder in holders}
+        found = overdue(state, lives, _now(client))
+    for one in found:
+        (_start if one.action == "start" else _abandon)(workspace, one.request, one.reason)
+    return [f"{one.action} the retraining of entry {one.request.number}: {one.reason}" for one in found]
+
+
+@task(**policies.TALKING, task_run_name="tell what was lost")
+def tell_again(workspace: Workspace) -> list[str]:
+    """Announce the newest news again where the server has no event of them."""
+    entries = latest_news(workspace.journal.entries())
+    news = {
+        str(event_id(workspace, one.event, one.about)): one
+        for entry in entries
+        for one in news_of(entry.record, entry.at)
+    }
+    with get_client(sync_client=True) as client:
+        known = {one["id"] for one in _events(client, {"id": {"id": list(news)}}, len(news) or 1)} if news else set()
+    lost = [one for key, one in news.items() if key not in known]
+    for one in lost:
+        announce(workspace, *one)
+    return [f"tell `{one.event}` again: {one.about}" for one in lost]
+
+
+def _start(workspace: Workspace, request: Request, reason: str) -> None:
+    """Start a run, once for each time the request was taken up; where that run has ended in vain, another."""
+    slug, environment = workspace.use_case.slug, workspace.settings.environment
+    parameters = {"use_case": slug, "period": request.decided.period, "as_of": request.at.isoformat(), "reason": reason}
+    for count in range(TRIES):
+        key = f"retrain/{environment}/{slug}/{request.number}/{len(request.claims)}/{count}"
+        try:
+            run = run_deployment(
+                f"retrain/{environment}", parameters=parameters, idempotency_key=key, timeout=0, as_subflow=False
+            )
+        except ObjectNotFound:
+            raise NotDeployed(
+                f"The server has no deployment `retrain/{environment}`, so the retraining of entry {request.number} of "
+                f"`{slug}` cannot be started. Run `perennial apply --env {environment}` first."
+            ) from None
+        if not (run.state and run.state.is_final()):  # type: ignore[union-attr]
+            return
+
+
+def _abandon(workspace: Workspace, request: Request, reason: str) -> None:
+    from perennial.watch.claims import end
+
+    assert request.claim
+    end(workspace, request.claim, Outcome.ABANDONED, reason)
+    told = {"period": request.decided.period, "as_of": request.at.isoformat(), "reason": reason}
+    announce(workspace, "retraining.abandoned", f"{request.number}/{request.claim.number}", told)
+
+
+def _now(client: SyncPrefectClient) -> datetime:
+    """Return when this run began, by the server's clock."""
+    state = client.read_flow_run(UUID(flow_run.id)).state
+    assert state
+    return state.timestamp
+
+
+def _runs(client: SyncPrefectClient, environment: str, now: datetime) -> Iterator[FlowRun]:
+    """Yield the runs of the environment's deployments, this one apart, and then the running parts of runs."""
+    recent = {"expected_start_time": {"after_": now - 2 * FORGOTTEN}}
+    wanted: dict[str, Any] = {"state": {"type": {"any_": ["PENDING", "RUNNING", "CRASHED"]}}, **recent}
+    named = DeploymentFilter(name=DeploymentFilterName(any_=[environment]))
+    tops = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted), deployment_filter=named)
+    yield from (one for one in tops if str(one.id) != flow_run.id)
+    parts: dict[str, Any] = {"state": {"type": {"any_": ["RUNNING"]}}, "tags": {"all_": [environment]}, **recent}
+    running = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(parts))
+    yield from (one for one in running if one.parent_task_run_id)
+
+
+def _seen(client: SyncPrefectClient, run: FlowRun) -> RunSeen:
+    assert run.state
+    beats = _events(
+        client,
+        {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": {"id": [f"prefect.flow-run.{run.id}"]}},
+        1,
+    )
+    states = client.read_flow_run_states(run.id)
+    return RunSeen(
+        run=str(run.id),
+        state=run.state.type.value,  # type: ignore[arg-type]
+        since=run.state.timestamp,
+        heartbeat=datetime.fromisoformat(beats[0]["occurred"]) if beats else None,
+        crashes=sum(one.type.value == "CRASHED" for one in states),
+        parent_ended=_parent_ended(client, run),
+    )
+
+
+def _parent_ended(client: SyncPrefectClient, run: FlowRun) -> bool | None:
+    if run.parent_task_run_id is None:
+        return None
+    parent = client.read_task_run(run.parent_task_run_id).flow_run_id
+    state = client.read_flow_run(parent).state if parent else None
+    return bool(state and state.is_final())
+
+
+def _events(client: SyncPrefectClient, wanted: dict[str, Any], limit: int) -> list[dict[str, Any]]:
+    body = {"filter": {"occurred": {}, "order": "DESC", **wanted}, "limit": min(limit, 50)}
+    found: list[dict[str, Any]] = client.request("POST", "/events/filter", json=body).json()["events"]
+    return found
