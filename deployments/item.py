@@ -26,6 +26,22 @@ class Item:
     """On the server; empty for what the code declares."""
 
 
+def summary(item: Item) -> str:
+    """Say in a few words what a thing is, for people who know its kind and name."""
+    fields = item.fields
+    if item.kind == POOL:
+        return f"{fields['type']}"
+    if item.kind == BLOCK:
+        return f"storage at {fields['document']['storage_root']}"
+    if item.kind == LIMIT:
+        return f"{fields['limit']} at once"
+    if item.kind == DEPLOYMENT:
+        return f"{fields['entrypoint']}"
+    if item.kind == SCHEDULE:
+        return f"{fields.get('cron')} {fields.get('timezone')}{'' if fields['active'] else ', paused'}"
+    return f"{fields['description']}"
+
+
 def pool_name(environment: str) -> str:
     """Return the name of the work pool of an environment."""
     return f"{MARK}-{environment}"

@@ -75,7 +75,8 @@ def environment_block(environment: str) -> str:
 def _all(client: SyncPrefectClient, path: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while True:
-        page = client.request("POST", path, json={"limit": _PAGE, "offset": len(found)}).json()
+        asked = {"limit": _PAGE, "offset": len(found)}
+        page = client.request("POST", path, json=asked).json()  # type: ignore[arg-type]
         found += page
         if len(page) < _PAGE:
             return found

@@ -40,27 +40,30 @@ def server_of(settings: Settings) -> Iterator[SyncPrefectClient]:
         found = settings.prefect_api_url or address
         if not found:
             raise NoServerKnown(
-                f"Nothing says where the Prefect server of `{settings.environment}` is. Run `perennial up` to start one "
-                f"on this machine, or name one: `prefect_api_url` in blocks/environments/{settings.environment}.yaml, "
-                "or the variable `PREFECT_API_URL`."
+                f"Nothing says where the Prefect server of `{settings.environment}` is. Run `perennial up` to start "
+                "one on this machine, or name one: by the variable `PREFECT_API_URL`, or by `prefect_api_url` in "
+                f"blocks/environments/{settings.environment}.yaml."
             )
-        with temporary_settings({PREFECT_API_URL: found}), get_client(sync_client=True) as client:
-            _greet(client, found)
-            yield client
+        with temporary_settings({PREFECT_API_URL: found}), _telling_of_trouble(found):
+            httpx.get(f"{found}/health", timeout=10).raise_for_status()  # at once, where Prefect tries for a minute
+            with get_client(sync_client=True) as client:
+                client.request("GET", "/admin/version")
+                yield client
 
 
-def _greet(client: SyncPrefectClient, address: str) -> None:
+@contextmanager
+def _telling_of_trouble(address: str) -> Iterator[None]:
     try:
-        client.request("GET", "/admin/version")
-    except httpx.HTTPStatusError as error:
-        if error.response.status_code in (401, 403):
-            raise NotAllowed(
-                f"The Prefect server at {address} asks for a credential. Set `PREFECT_API_AUTH_STRING` to the "
-                "`user:password` that it was started with."
-            ) from None
-        raise
-    except (httpx.TransportError, OSError) as error:
+        yield
+    except httpx.TransportError as error:
         raise ServerAway(
             f"The Prefect server at {address} does not answer ({error or type(error).__name__}). Start it, or correct "
-            "the address; `perennial doctor` says more."
+            "the address."
+        ) from None
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code not in (401, 403):
+            raise
+        raise NotAllowed(
+            f"The Prefect server at {address} asks for a credential. Set `PREFECT_API_AUTH_STRING` to the "
+            "`user:password` that it was started with."
         ) from None
