@@ -3,14 +3,14 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cli.arguments import Json
+from cli.arguments import Env, Json
 from cli.output import console, show
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from deployments.plan import Change
     from perennial.settings import Settings
-
-Env = Annotated[str | None, typer.Option("--env", help="As prod; by default that of `PERENNIAL_ENV`, or dev.")]
 
 _SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "delete": ("-", "red")}
 _DONE = {"create": "created", "update": "updated", "delete": "deleted"}

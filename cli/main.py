@@ -19,6 +19,7 @@ from cli.arguments import (
     parse_as_of,
     slugs,
 )
+from cli.deploying import add_commands as add_deploying
 from cli.output import Commands, console, show
 from cli.quarantine import app as quarantine
 from perennial.periods import Every
@@ -32,6 +33,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(quarantine, name="quarantine")
+add_deploying(app)
 
 
 def _add_stage(flow: str, what: str) -> None:
