@@ -60,19 +60,31 @@ def read_settings(name: str | None = None) -> Settings:
     return settings_of(read_document(name or environment_name()))
 
 
-def settings_of(document: Mapping[str, Any]) -> Settings:
+def neighbour_settings(name: str) -> Settings:
+    """Return the settings of an environment that this process is not in, as where a model is promoted from.
+
+    What overrides this process's own settings says nothing of it; `PERENNIAL_<NAME>_<FIELD>` does.
+    """
+    return settings_of(read_document(name), prefix=f"PERENNIAL_{name.upper()}_")
+
+
+def settings_of(document: Mapping[str, Any], prefix: str = "PERENNIAL_") -> Settings:
     """Make settings of a document: with its overrides, and with folders resolved against the project.
+
+    Args:
+        document: The fields, as they are written.
+        prefix: Of the variables that override them.
 
     Raises:
         InvalidEnvironment: A field is unknown, missing or of the wrong type.
     """
     try:
-        settings = Settings.model_validate({**document, **_overrides()})
+        settings = Settings.model_validate({**document, **_overrides(prefix)})
     except ValidationError as error:
         faults = "; ".join(f"`{'.'.join(map(str, one['loc']))}`: {one['msg']}" for one in error.errors())
         raise InvalidEnvironment(
             f"The environment `{document.get('environment')}` is not valid: {faults}. Mend its document or the "
-            "variables `PERENNIAL_<FIELD>` that override it."
+            f"variables `{prefix}<FIELD>` that override it."
         ) from None
     folders = {field: _resolve(getattr(settings, field)) for field in ("storage_root", "use_cases")}
     return settings.model_copy(update=folders)
@@ -93,9 +105,9 @@ def chosen_settings() -> Settings | None:
     return _chosen.get()
 
 
-def _overrides() -> dict[str, str]:
+def _overrides(prefix: str) -> dict[str, str]:
     fields = set(Settings.model_fields) - {"environment"}
-    given = {field: os.environ.get(f"PERENNIAL_{field.upper()}", "") for field in fields}
+    given = {field: os.environ.get(f"{prefix}{field.upper()}", "") for field in fields}
     return {field: text for field, text in given.items() if text}
 
 

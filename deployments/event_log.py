@@ -39,7 +39,7 @@ class EventLog:
     """The events and automations of one server."""
 
     def __init__(self, client: SyncPrefectClient) -> None:
-        self._client = client
+        self._client: Any = client  # whose paths mypy knows one by one
 
     def automations(self) -> list[Automation]:
         """Return all automations by name, disabled ones too."""

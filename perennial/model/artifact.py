@@ -162,6 +162,23 @@ def load_model(store: Store, digest: str) -> Model:
     return Model(kind, encoder, kind.load(_checked(store, manifest, digest, kind.file)))
 
 
+def copy_model(source: Store, target: Store, digest: str) -> None:
+    """Copy a model to another store, every file checked against its digest, the manifest last.
+
+    What the target holds already is checked too, so that a damaged copy is not taken for the model.
+
+    Raises:
+        InvalidModel: A file of the source or of the target is missing or changed.
+    """
+    manifest = load_manifest(source, digest)
+    if not target.exists(_path(digest, MANIFEST)):
+        for name in manifest.files:
+            target.put(_path(digest, name), _checked(source, manifest, digest, name))
+        target.put(_path(digest, MANIFEST), _read(source, digest, MANIFEST, MAX_MANIFEST))
+    for name in load_manifest(target, digest).files:
+        _checked(target, manifest, digest, name)
+
+
 def load_golden(store: Store, digest: str) -> Golden:
     """Read the golden questions of a model, checked as by `load_model`."""
     return _parsed(Golden, store, load_manifest(store, digest), digest, GOLDEN)

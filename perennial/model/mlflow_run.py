@@ -15,7 +15,7 @@ from perennial.model.encoding import Encoder
 from perennial.model.evidence import Evidence
 from perennial.model.mlflow_client import unless_there
 from perennial.records import CandidateFit, Trained
-from perennial.store import naming_full_storage
+from perennial.storage_trouble import naming_full_storage
 from perennial.workspace import Workspace
 
 MODEL_TAG = "perennial.model"
@@ -36,7 +36,7 @@ def write_run(
     _log_training(client, ws, trained, run.info.run_id, as_of)
     _log_candidates(client, trained, run, as_of)
     with tempfile.TemporaryDirectory() as folder, naming_full_storage(run.info.artifact_uri):
-        _log_evidence(client, trained, run, evidence, Path(folder) / "evidence")
+        _log_evidence(client, ws, trained, run, evidence, Path(folder) / "evidence")
         return _log_model(client, ws, trained, run, encoder, Path(folder))
 
 
@@ -60,6 +60,20 @@ def digest_tags(ws: Workspace, trained: Trained) -> dict[str, str]:
         "perennial.code": trained.code,
         "perennial.lock": trained.lock,
         "perennial.seed": str(trained.seed),
+        **_origin_tags(ws, trained),
+    }
+
+
+def _origin_tags(ws: Workspace, trained: Trained) -> dict[str, str]:
+    promoted = ws.state().promoted.get(trained.model)
+    if promoted is None:
+        return {}
+    source = promoted.source
+    return {
+        "perennial.promoted-from": source.environment,
+        "perennial.promoted-from.version": str(source.version),
+        "perennial.promoted-from.run": source.run,
+        "perennial.promoted-through": " > ".join(f"{one.environment}/{one.version}" for one in promoted.stations),
     }
 
 
@@ -120,9 +134,11 @@ def _log_fit(client: Any, run: str, fit: CandidateFit, params: dict[str, object]
     )
 
 
-def _log_evidence(client: Any, trained: Trained, run: Any, evidence: Evidence, folder: Path) -> None:
+def _log_evidence(client: Any, ws: Workspace, trained: Trained, run: Any, evidence: Evidence, folder: Path) -> None:
     folder.mkdir()
-    for name, data in {**evidence.files, "trained.json": trained.model_dump_json(indent=2).encode()}.items():
+    promoted = ws.state().promoted.get(trained.model)
+    origin = {"promoted.json": promoted.model_dump_json(indent=2).encode()} if promoted else {}
+    for name, data in {**evidence.files, **origin, "trained.json": trained.model_dump_json(indent=2).encode()}.items():
         (folder / name).write_bytes(data)
     client.log_artifacts(run.info.run_id, str(folder))
     client.set_tag(run.info.run_id, "mlflow.note.content", evidence.summary)

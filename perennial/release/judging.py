@@ -68,7 +68,7 @@ def _judge(ws: Workspace, trained: Trained, champion: Released | None, as_of: da
 
 
 def _found(state: State, trained: Trained, champion: Released | None) -> Judged | None:
-    verdicts = [one for one in state.judged if one.model == trained.model]
+    verdicts = state.verdicts_on(trained.model)
     if champion is None or champion.model != trained.model:
         version = champion.version if champion else None
         verdicts = [one for one in verdicts if one.against_version == version]

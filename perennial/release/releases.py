@@ -8,13 +8,17 @@ from datetime import datetime
 
 from perennial.errors import Permanent
 from perennial.model.probe import probe_model
-from perennial.records import Answer, Entry, Judged, Released
+from perennial.records import Answer, Answered, Entry, Judged, Released
 from perennial.state import State, fold
 from perennial.workspace import Workspace
 
 
 class NotReleasable(Permanent):
     """The gate did not pass the version, or it does not load and answer as it did at its training."""
+
+
+class NotApproved(Permanent):
+    """The model came from another environment, and no person has let it serve in this one."""
 
 
 class StaleVerdict(Permanent):
@@ -33,6 +37,7 @@ def release(ws: Workspace, judged: Judged, as_of: datetime) -> Released:
 
     Raises:
         NotReleasable: The verdict is not PASS or not in the journal, or the model fails its golden questions.
+        NotApproved: It was promoted from another environment, and this one asks a person first.
         StaleVerdict: Somebody released another version first, or one for a later moment.
     """
     state = ws.state()
@@ -114,7 +119,28 @@ def _require_releasable(ws: Workspace, judged: Judged, state: State, as_of: date
         raise StaleVerdict(
             f"Version {judged.version} of `{slug}` was judged against {against}, but now {serves}. Judge it again."
         )
+    _require_approval(ws, judged, state)
     _require_newest(ws, state, as_of)
+
+
+def approval_of(judged: Judged, state: State) -> Answered | None:
+    """Return the newest answer to the question whether a promoted version may serve, `None` while there is none."""
+    wanted = (judged.model, judged.version, judged.against_version)
+    found = [one for one in state.answered if (one.model, one.version, one.against_version) == wanted]
+    return found[-1] if found else None
+
+
+def _require_approval(ws: Workspace, judged: Judged, state: State) -> None:
+    if ws.settings.approval != "person" or judged.model not in state.promoted:
+        return
+    answer = approval_of(judged, state)
+    if answer is None or not answer.approved:
+        said = f"{answer.who} said no: {answer.reason}" if answer else "nobody has answered yet"
+        raise NotApproved(
+            f"Version {judged.version} of `{ws.use_case.slug}` was promoted from "
+            f"`{state.promoted[judged.model].source.environment}`, and in `{ws.settings.environment}` a person lets "
+            f"such a model serve, but {said}. Promote it again to ask."
+        )
 
 
 def _require_newest(ws: Workspace, state: State, as_of: datetime) -> None:
