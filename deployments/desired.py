@@ -11,7 +11,7 @@ from prefect.utilities.callables import parameter_schema
 from blocks.documents import read_document
 from blocks.environment import Environment
 from deployments.automations import AutomationSpec, Notify, StartRun, automations
-from deployments.definition import read_definition
+from deployments.definition import InvalidDefinition, read_definition
 from deployments.item import (
     AUTOMATION,
     BLOCK,
@@ -24,6 +24,7 @@ from deployments.item import (
     schedule_item,
     trigger_fields,
 )
+from perennial.errors import nearest
 from perennial.settings import Settings
 from perennial.use_case_file import load_use_case, use_case_slugs
 
@@ -35,7 +36,7 @@ def declared(settings: Settings) -> list[Item]:
 
     Raises:
         InvalidUseCase: A use case is not declared right, so its schedules are not known.
-        InvalidDefinition: `prefect.yaml` is not right.
+        InvalidDefinition: `prefect.yaml` is not right, or lacks what an automation starts.
     """
     definition = read_definition(settings.environment)
     deployments = [_deployment(one) for one in definition["deployments"]]
@@ -118,8 +119,12 @@ def _schedule(deployment: str, slug: str, cron: str, parameters: Mapping[str, An
 
 def _automations(settings: Settings, deployments: set[str]) -> Iterator[Item]:
     for spec in automations(settings.environment, settings.notifications):
-        if {one.deployment for one in spec.actions if isinstance(one, StartRun)} <= deployments:
-            yield _automation(spec, settings)
+        for unknown in {one.deployment for one in spec.actions if isinstance(one, StartRun)} - deployments:
+            raise InvalidDefinition(
+                f"The automation `{spec.name}` starts `{unknown}`, which prefect.yaml does not have"
+                f"{nearest(unknown, deployments) or '.'}"
+            )
+        yield _automation(spec, settings)
 
 
 def _automation(spec: AutomationSpec, settings: Settings) -> Item:
