@@ -104,6 +104,7 @@ def worker_launch(settings: Settings, api: str, registry: str) -> Launch:
     """
     variables = {
         **keys_of(settings),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",  # of `python` in runs
         "PREFECT_API_URL": api,
         "PREFECT_HOME": str(prefect_home(settings)),
         "PREFECT_WORKER_QUERY_SECONDS": "1",
