@@ -1,0 +1,39 @@
+"""Which runs are lost, and what is done about them, as a table."""
+
+from datetime import timedelta
+
+import pytest
+
+from perennial.watch.lost_runs import FORGOTTEN, RESTARTS, RunSeen, mend
+from tests.builders import moment
+
+NOW = moment("2026-11-24")
+PATIENCE = timedelta(minutes=15)
+SHORT, LONG = NOW - timedelta(minutes=14), NOW - timedelta(minutes=15)
+
+
+@pytest.mark.parametrize(
+    ("seen", "action"),
+    [
+        (RunSeen("r", "RUNNING", LONG, heartbeat=SHORT), None),
+        (RunSeen("r", "RUNNING", LONG, heartbeat=LONG), "crash"),
+        (RunSeen("r", "RUNNING", SHORT, heartbeat=LONG), None),
+        (RunSeen("r", "RUNNING", LONG), None),
+        (RunSeen("r", "RUNNING", NOW - FORGOTTEN), "crash"),
+        (RunSeen("r", "PENDING", SHORT), None),
+        (RunSeen("r", "PENDING", LONG), "crash"),
+        (RunSeen("r", "CRASHED", SHORT, crashes=1), None),
+        (RunSeen("r", "CRASHED", LONG, crashes=1), "restart"),
+        (RunSeen("r", "CRASHED", LONG, crashes=RESTARTS), "restart"),
+        (RunSeen("r", "CRASHED", LONG, crashes=RESTARTS + 1), None),
+        (RunSeen("r", "CRASHED", NOW - FORGOTTEN, crashes=1), None),
+        (RunSeen("r", "RUNNING", SHORT, heartbeat=SHORT, parent_ended=True), "crash"),
+        (RunSeen("r", "RUNNING", LONG, heartbeat=LONG, parent_ended=False), None),
+    ],
+)
+def test_a_silent_run_is_crashed_and_a_crashed_one_run_again_a_bounded_number_of_times(
+    seen: RunSeen, action: str | None
+) -> None:
+    mending = mend(seen, NOW, PATIENCE)
+    assert (mending.action if mending else None) == action
+    assert mending is None or (mending.run == "r" and mending.reason)
