@@ -9,6 +9,7 @@ from flows.occasion import Occasion, occasion
 from flows.policy import POLICY
 from perennial.errors import Permanent
 from perennial.records import Judged, Released
+from perennial.workspace import Workspace
 from tasks.artifacts import publish_markdown, release_report
 from tasks.deployment import release_version
 from tasks.events import tell
@@ -27,11 +28,17 @@ def deploy(use_case: str, period: str | None = None, as_of: datetime | None = No
     2. Record the release, which prediction follows from then on, and move the registry's aliases.
     """
     with occasion(use_case, period, as_of) as this:
-        released = release_version(this.workspace, _newest(this), this.as_of)
-        project_aliases(this.workspace)
-        publish_markdown(use_case, "release", release_report(released), f"Version {released.version} serves")
-        tell(this.workspace, released, this.as_of)
-        return released
+        return serve(this.workspace, _newest(this), this.as_of)
+
+
+def serve(workspace: Workspace, judged: Judged, as_of: datetime) -> Released:
+    """Release a version from a moment on, and tell it."""
+    released = release_version(workspace, judged, as_of)
+    project_aliases(workspace)
+    about = f"Version {released.version} serves"
+    publish_markdown(workspace.use_case.slug, "release", release_report(released), about)
+    tell(workspace, released, as_of)
+    return released
 
 
 def _newest(this: Occasion) -> Judged:

@@ -52,7 +52,8 @@ def occasion(use_case: str, period: str | None = None, as_of: datetime | None = 
     """Settle what a run is about, tag the run with it, and attach the text of an error to the run.
 
     The period is by default the newest that has ended. The moment is by default the one for which the run was
-    scheduled, so that a late or repeated run decides as the first would have; UTC where it names no zone.
+    scheduled, so that a late or repeated run decides as the first would have; UTC where it names no zone. At its end
+    the run shows the numbers of its journal entries, with links to the model's version and the report.
     """
     workspace = Workspace.open(use_case, current_settings())
     moment = _utc(as_of or flow_run.scheduled_start_time)
@@ -63,6 +64,7 @@ def occasion(use_case: str, period: str | None = None, as_of: datetime | None = 
     except PerennialError as error:
         artifacts.publish_markdown(use_case, "error", artifacts.failure_report(error), "Why the run failed")
         raise
+    artifacts.publish_journal(workspace, moment)
 
 
 def _utc(moment: datetime) -> datetime:

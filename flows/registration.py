@@ -33,12 +33,17 @@ def register(use_case: str, period: str | None = None, as_of: datetime | None = 
         registered = register_model(this.workspace, trained, this.as_of)
         judged = _followed(this, trained) or judge_challenger(this.workspace, trained, this.as_of)
         project_aliases(this.workspace)
-        answer = judged.verdict.answer
-        publish_markdown(use_case, "gate", gate_report(judged), f"Gate: {answer} for version {judged.version}")
-        _link(this, registered)
-        told = {"version": judged.version, "model": judged.model, "reasons": list(judged.verdict.reasons)}
-        announce(this.workspace, _EVENTS[answer], f"{judged.model}/{judged.against}", told)
+        show_verdict(this, registered, judged)
         return judged
+
+
+def show_verdict(this: Occasion, registered: Registered, judged: Judged) -> None:
+    """Show the verdict and where the version is seen, and tell what the gate said."""
+    answer = judged.verdict.answer
+    publish_markdown(this.slug, "gate", gate_report(judged), f"Gate: {answer} for version {judged.version}")
+    _link(this, registered)
+    told = {"version": judged.version, "model": judged.model, "reasons": list(judged.verdict.reasons)}
+    announce(this.workspace, _EVENTS[answer], f"{judged.model}/{judged.against}", told)
 
 
 def _followed(this: Occasion, trained: Trained) -> Judged | None:

@@ -5,6 +5,7 @@ The builders are pure and return text or rows; the functions below them hand the
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 from prefect.artifacts import (
@@ -15,8 +16,23 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from perennial.records import Accepted, Answer, Interval, Judged, Level, Measured, Received, Released, Trained
+from perennial.records import (
+    Accepted,
+    Answer,
+    Entry,
+    Interval,
+    Judged,
+    Level,
+    Measured,
+    Promoted,
+    Received,
+    Record,
+    Registered,
+    Released,
+    Trained,
+)
 from perennial.settings import Settings
+from perennial.workspace import Workspace
 
 _MARKS = {Answer.PASS: "✅", Answer.FAIL: "❌", Answer.INCONCLUSIVE: "❔"}
 _LEVELS = {Level.INFO: "ℹ️", Level.WARNING: "⚠️", Level.ALERT: "🚨"}  # noqa: RUF001
@@ -112,6 +128,55 @@ def release_report(released: Released) -> str:
     return f"## Release {released.number}: version {released.version} serves, {before}\n\n{released.reason}"
 
 
+def promotion_report(promoted: Promoted, judged: Judged) -> str:
+    """The environments that a model went through, with the verdict that each gave it."""
+    here = ("here", judged.version, judged.verdict, promoted.trained.holdout)
+    stations = [(one.environment, one.version, one.judged.verdict, one.trained.holdout) for one in promoted.stations]
+    rows = [
+        (name, version, f"{_MARKS[verdict.answer]} {verdict.answer}", f"{window.start:%F} to {window.end:%F}", gain)
+        for name, version, verdict, window in [*stations, here]
+        for gain in [_value(verdict.numbers.get("gain"))]
+    ]
+    table = markdown_table(("environment", "version", "verdict", "judged on", "gain"), rows)
+    return f"## Model `{promoted.model[:16]}`, promoted from {promoted.source.environment}\n\n{table}"
+
+
+def approval_request(promoted: Promoted, judged: Judged, settings: Settings, use_case: str) -> str:
+    """The question to a person: what is to serve, why the gate passed it, and where to look before answering."""
+    link = registry_link(settings, use_case, judged.version)
+    return "\n\n".join(
+        [
+            f"# May version {judged.version} of {use_case} serve in {settings.environment}?",
+            f"It was promoted from {promoted.source.environment}, version {promoted.source.version}. "
+            f"Look at its [card, metrics and plots]({link}) first.",
+            promotion_report(promoted, judged),
+            gate_report(judged),
+        ]
+    )
+
+
+def journal_report(entries: Sequence[Entry], settings: Settings, use_case: str) -> str:
+    """The numbers of some journal entries, with links to what they are about."""
+    rows = [(entry.seq, entry.record.kind, _seen_at(entry.record, settings, use_case)) for entry in entries]
+    table = markdown_table(("entry", "what", "where to look"), rows)
+    about = f"## Journal of {use_case} in {settings.environment}"
+    return f"{about}\n\n{table}\n\n`perennial history {use_case}` tells them in words."
+
+
+def _seen_at(record: Record, settings: Settings, use_case: str) -> str:
+    match record:
+        case Registered(version=version, run=run):
+            return f"[version {version}]({registry_link(settings, use_case, version)}) in MLflow, run `{run}`"
+        case Judged(version=version) | Released(version=version):
+            return f"[version {version}]({registry_link(settings, use_case, version)}) in MLflow"
+        case Measured(report=str() as report):
+            return f"[Evidently report]({settings.storage_root}/{report})"
+        case Trained(model=model) | Promoted(model=model):
+            return f"model `{model[:16]}`"
+        case _:
+            return ""
+
+
 def measurement_report(measured: Measured) -> str:
     """Findings first, then performance now and at judgement."""
     head = f"## {measured.period} under release {measured.release} (version {measured.version})"
@@ -181,6 +246,15 @@ def publish_table(use_case: str, kind: str, rows: list[dict[str, Any]], descript
 def publish_link(use_case: str, kind: str, link: str, text: str, description: str) -> None:
     """Attach a link to the present run."""
     create_link_artifact(link, link_text=text, key=f"{use_case}-{kind}", description=description)
+
+
+def publish_journal(workspace: Workspace, as_of: datetime) -> None:
+    """Attach the numbers of the journal entries of a moment to the present run, whoever wrote them first."""
+    entries = [one for one in workspace.journal.entries() if one.at == as_of]
+    if entries:
+        slug = workspace.use_case.slug
+        report = journal_report(entries, workspace.settings, slug)
+        publish_markdown(slug, "journal", report, f"Journal entries {entries[0].seq} to {entries[-1].seq}")
 
 
 def following(use_case: str, kind: str, items: Sequence[Item], description: str) -> Iterator[Item]:

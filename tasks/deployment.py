@@ -1,4 +1,4 @@
-"""The task of releasing a version; whether it may serve, the gate has said before."""
+"""The tasks of releasing a version and of withdrawing one; whether it may serve, the gate has said before."""
 
 from datetime import datetime
 
@@ -15,3 +15,11 @@ def release_version(workspace: Workspace, judged: Judged, as_of: datetime) -> Re
     from perennial.release.releases import release
 
     return release(workspace, judged, as_of)
+
+
+@task(**policies.COMPUTING, task_run_name="withdraw the champion")
+def withdraw_release(workspace: Workspace, reason: str, as_of: datetime) -> Released:
+    """Withdraw the champion and release the last earlier version that passed the gate and still loads."""
+    from perennial.release.releases import rollback
+
+    return rollback(workspace, reason, as_of)

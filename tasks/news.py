@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from perennial.records import Accepted, Level, Measured, Record, Released
+from perennial.records import Accepted, Level, Measured, Promoted, Record, Released
 
 
 class News(NamedTuple):
@@ -33,7 +33,14 @@ def _news(record: Record) -> list[News]:
             return [News("delivery.accepted", about, {**told, "quarantined": record.quarantined})]
         case Released():
             told = {"version": record.version, "replaces": record.replaces, "model": record.model}
-            return [News("model.released", str(record.number), {**told, "reason": record.reason})]
+            news = [News("model.released", str(record.number), {**told, "reason": record.reason})]
+            if record.withdraws is None:
+                return news
+            taken_back = {"version": record.replaces, "release": record.withdraws, "by": record.version}
+            return [News("release.withdrawn", str(record.withdraws), {**taken_back, "reason": record.reason}), *news]
+        case Promoted():
+            told = {"model": record.model, "source": record.source.environment, "version": record.source.version}
+            return [News("promotion.received", f"{record.model}/{record.trained.labels}", told)]
         case Measured():
             return _findings(record)
         case _:

@@ -1,0 +1,25 @@
+"""The tasks of taking a model over from another environment; what is copied and checked, `perennial.release` knows."""
+
+from datetime import datetime
+
+from prefect import task
+
+from perennial.records import Answered, Promoted
+from perennial.workspace import Workspace
+from tasks import policies
+
+
+@task(**policies.COMPUTING, task_run_name="receive version {version} of {source.settings.environment}")
+def receive_model(workspace: Workspace, source: Workspace, version: int | None, as_of: datetime) -> Promoted:
+    """Copy a version with its evidence, and prepare what it is to be judged on here, once."""
+    from perennial.release.promotion import receive_model as receive
+
+    return receive(workspace, source, version, as_of)
+
+
+@task(**policies.DECIDING, task_run_name="record the answer of {answered.who}")
+def record_answer(workspace: Workspace, answered: Answered, at: datetime) -> Answered:
+    """Write down who let a promoted version serve, or did not."""
+    from perennial.release.promotion import record_answer as record
+
+    return record(workspace, answered, at)
