@@ -21,6 +21,7 @@ from cli.arguments import (
 )
 from cli.deploying import add_commands as add_deploying
 from cli.output import Commands, console, show
+from cli.promoting import add_commands as add_promoting
 from cli.quarantine import app as quarantine
 from perennial.periods import Every
 
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(quarantine, name="quarantine")
 add_deploying(app)
+add_promoting(app)
 
 
 def _add_stage(flow: str, what: str) -> None:

@@ -29,6 +29,8 @@ MODULES = {
     "predict": "flows.prediction",
     "monitor": "flows.monitoring",
     "pipeline": "flows.pipeline",
+    "promote": "flows.promotion",
+    "rollback": "flows.rollback",
 }
 """Where each flow is."""
 
@@ -37,14 +39,19 @@ def run_stage(
     flow: str, use_case: str, period: str | None, as_of: datetime | None, as_json: bool, verbose: bool
 ) -> None:
     """Run a flow for one use case, and show the records that it returned or wrote."""
-    settings = local_settings()
-    workspace = Workspace.open(use_case, settings)
     if period:
         Period.parse(period)
+    run_flow(flow, use_case, {"period": period, "as_of": as_of}, as_json, verbose)
+
+
+def run_flow(flow: str, use_case: str, parameters: dict[str, Any], as_json: bool, verbose: bool) -> None:
+    """Run a flow with any parameters for one use case, and show the records that it returned or wrote."""
+    settings = local_settings()
+    workspace = Workspace.open(use_case, settings)
     before = len(workspace.journal.entries())
     module = partial(import_module, MODULES[flow])
     with _progress(f"{flow} {use_case}: starting ..."), local_run(settings, verbose, meanwhile=module):
-        result = getattr(module(), flow)(use_case, period=period, as_of=as_of)
+        result = getattr(module(), flow)(use_case, **parameters)
     added = workspace.journal.entries()[before:]
     show({"result": result, "added": list(added)}, lambda: _story(added, workspace), as_json)
 

@@ -8,6 +8,7 @@ from rich.markup import escape
 from perennial.records import (
     Accepted,
     Answer,
+    Answered,
     Entry,
     Finding,
     Interval,
@@ -15,6 +16,8 @@ from perennial.records import (
     Level,
     Measured,
     Predicted,
+    Promoted,
+    PromotionRefused,
     Record,
     Refused,
     Released,
@@ -100,7 +103,27 @@ def _(record: Judged, primary: str) -> list[tuple[str, str]]:
 @_say.register
 def _(record: Released, primary: str) -> list[tuple[str, str]]:
     before = f", replacing version {record.replaces}" if record.replaces else ""
+    if record.withdraws is not None:
+        why = f": version {record.replaces} withdrawn, {escape(record.reason)}"
+        return [("rollback", f"[bold yellow]version {record.version} serves again[/]{why}")]
     return [("deploy", f"[bold green]version {record.version} released[/]{before}")]
+
+
+@_say.register
+def _(record: Promoted, primary: str) -> list[tuple[str, str]]:
+    source = record.source
+    return [("promote", f"version {source.version} of {source.environment} received, with its evidence")]
+
+
+@_say.register
+def _(record: PromotionRefused, primary: str) -> list[tuple[str, str]]:
+    return [("promote", f"[red]refused[/]: {escape(record.reason)}")]
+
+
+@_say.register
+def _(record: Answered, primary: str) -> list[tuple[str, str]]:
+    said = "[green]approved[/]" if record.approved else "[red]rejected[/]"
+    return [("approve", f"version {record.version} {said} by {escape(record.who)}: {escape(record.reason)}")]
 
 
 def show(interval: Interval | None) -> str:
