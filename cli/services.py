@@ -1,5 +1,6 @@
 """Bringing the services of this machine up and down, and telling how they stand."""
 
+import os
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ def up(place: "Place", as_json: bool) -> None:
     """Start what does not run yet, and say where it is and how long it took."""
     from deployments.services.bringing_up import bring_up
 
-    settings, began = read_settings(), monotonic()
+    settings, began = _own_settings(), monotonic()
     if place.is_public:
         errors.print(
             f"[yellow]{place.host} can be reached by other machines, and Prefect and MLflow do not encrypt what they "
@@ -41,7 +42,7 @@ def down(as_json: bool) -> None:
     """Stop what `up` started, and say what that interrupted."""
     from deployments.services.taking_down import take_down
 
-    settings = read_settings()
+    settings = _own_settings()
     with errors.status("Stopping ..."):
         stopped, interrupted = take_down(settings)
     told = {"environment": settings.environment, "stopped": stopped, "interrupted_runs": interrupted}
@@ -99,6 +100,12 @@ def _draw_up(settings: "Settings", addresses: dict[str, str], started: list[str]
         head = f"All services of {settings.environment} were running already; nothing was started."
     secured = [f"Their passwords are in {run_folder(settings) / 'keys.json'}."] if read_keys(settings) else []
     return Group(head, lines, *secured, "[dim]`perennial down` stops them, `perennial status` shows what they do.[/]")
+
+
+def _own_settings() -> "Settings":
+    """Return the settings; the servers of this machine are meant, whatever `PREFECT_API_URL` says."""
+    os.environ.pop("PREFECT_API_URL", None)
+    return read_settings()
 
 
 def _nothing(settings: "Settings") -> str:

@@ -6,16 +6,16 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from blocks.secrets import missing_secrets
-from blocks.stack import connected, read_keys, with_registry
+from blocks.stack import read_keys, with_registry
 from deployments.services.doctor import Check, Finding, ok, problem
 from deployments.services.launches import pool_name
 from deployments.services.overview import server_address, server_overview
+from perennial.errors import PerennialError
 from perennial.model.mlflow_client import shown_uri
 from perennial.settings import Settings
 
@@ -32,37 +32,14 @@ def checks(now: Callable[[], datetime]) -> tuple[Check, ...]:
     return (_prefect, _clock, _mlflow, _worker, _deployments, _secret_blocks)
 
 
-@contextmanager
-def _client(settings: Settings) -> Iterator[Any]:
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    with ExitStack() as stack:
-        stack.enter_context(connected(settings))
-        stack.enter_context(temporary_settings({PREFECT_API_URL: server_address(settings)}))
-        yield stack.enter_context(get_client(sync_client=True))
-
-
 def _prefect(settings: Settings) -> Iterator[Finding]:
-    address = server_address(settings)
-    if address is None:
-        yield problem("prefect", "No Prefect server is known.", _UP)
-        return
-    with _client(settings) as client:
-        failure = client.api_healthcheck()
-        if failure is not None:
-            yield problem("prefect", f"{address} does not answer: {type(failure).__name__}.", _UP)
-            return
-        try:
-            yield ok("prefect", f"{address} answers and knows us; it is Prefect {client.api_version()}.")
-        except Exception as refused:  # 401 comes as an error of httpx
-            if "401" not in str(refused):
-                raise
-            yield problem(
-                "prefect",
-                f"{address} answers, but refuses our credentials.",
-                "Set PREFECT_API_AUTH_STRING to `user:password` of that server.",
-            )
+    from deployments.server import server_of
+
+    try:
+        with server_of(settings) as client:
+            yield ok("prefect", f"{client.api_url} answers and knows us; it is Prefect {client.api_version()}.")
+    except PerennialError as error:
+        yield problem("prefect", str(error), _UP)
 
 
 def _skew(address: str | None, now: Callable[[], datetime]) -> Iterator[Finding]:
@@ -145,7 +122,9 @@ def _secret_blocks(settings: Settings) -> Iterator[Finding]:
     missing = missing_secrets(settings)
     if not missing or server_address(settings) is None:
         return
-    with _client(settings) as client:
+    from deployments.server import server_of
+
+    with server_of(settings) as client:
         absent = [(name, block) for name, block in missing.items() if not _has_block(client, block)]
     if absent:
         names = ", ".join(f"`{name}` (Secret block `{block}`)" for name, block in absent)

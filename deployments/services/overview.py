@@ -3,12 +3,15 @@
 It changes nothing, and leaves out what it cannot learn: without a server, what serves is still told by the journal.
 """
 
+import os
+from datetime import datetime
 from typing import Any
 
 import psutil
 
-from blocks.stack import Service, connected, read_stack
+from blocks.stack import Service, read_stack, running_address
 from deployments.services.launches import pool_name
+from perennial.errors import PerennialError
 from perennial.settings import Settings
 
 _WAITING = ("Late", "AwaitingRetry", "AwaitingConcurrencySlot")
@@ -21,9 +24,8 @@ def services_here(settings: Settings) -> list[dict[str, Any]]:
 
 
 def server_address(settings: Settings) -> str | None:
-    """Return the API of the environment's server: as `PREFECT_API_URL` says, else the running stack, else declared."""
-    with connected(settings) as address:
-        return address or settings.prefect_api_url or None
+    """Return the API of the environment's server: the declared one, else `PREFECT_API_URL`, else the running stack."""
+    return settings.prefect_api_url or os.environ.get("PREFECT_API_URL") or running_address(settings)
 
 
 def server_overview(settings: Settings) -> dict[str, Any] | None:
@@ -35,20 +37,18 @@ def server_overview(settings: Settings) -> dict[str, Any] | None:
     address = server_address(settings)
     if address is None:
         return None
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from deployments.server import server_of
 
-    with connected(settings), temporary_settings({PREFECT_API_URL: address}):
-        try:
-            with get_client(sync_client=True) as client:
-                return {
-                    "address": address,
-                    "deployments": _deployments(client, settings),
-                    "workers": _workers(client, settings),
-                    "runs": _runs(client, settings),
-                }
-        except Exception as error:  # whatever it is, the rest of the status is told
-            return {"address": address, "error": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
+    try:
+        with server_of(settings) as client:
+            return {
+                "address": address,
+                "deployments": _deployments(client, settings),
+                "workers": _workers(client, settings),
+                "runs": _runs(client, settings),
+            }
+    except PerennialError as error:
+        return {"address": address, "error": str(error)}
 
 
 def _row(service: Service) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _workers(client: Any, settings: Settings) -> list[dict[str, Any]]:
         found = client.read_workers_for_work_pool(pool_name(settings))
     except ObjectNotFound:
         return []
-    return [{"worker": one.name, "status": one.status.value, "heard": one.last_heartbeat_time} for one in found]
+    return [{"worker": one.name, "status": one.status.value, "heard": _text(one.last_heartbeat_time)} for one in found]
 
 
 def _runs(client: Any, settings: Settings) -> list[dict[str, Any]]:
@@ -123,9 +123,13 @@ def _runs(client: Any, settings: Settings) -> list[dict[str, Any]]:
             "run": run.name,
             "id": str(run.id),
             "state": run.state.name,
-            "expected": run.expected_start_time,
+            "expected": _text(run.expected_start_time),
             "late_seconds": round(run.estimated_start_time_delta.total_seconds()),
             "ran_seconds": round(run.estimated_run_time.total_seconds()),
         }
         for run in found
     ]
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
