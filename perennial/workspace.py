@@ -33,7 +33,7 @@ class Workspace:
 
     @cached_property
     def store(self) -> Store:
-        return Store(self.settings.storage_root)
+        return Store(self.settings.storage_root, self.settings.storage_endpoint)
 
     @cached_property
     def journal(self) -> Journal:

@@ -20,7 +20,7 @@ from perennial.errors import Permanent, Transient
 from perennial.periods import Period
 from perennial.records import Accepted, Entry, Received, Refused
 from perennial.state import State, fold
-from perennial.store import naming_full_storage
+from perennial.storage_trouble import naming_full_storage
 from perennial.workspace import Workspace
 
 PARTITION = "delivery"

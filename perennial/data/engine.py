@@ -10,13 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import gettempdir
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 import pyarrow as pa
 
 from perennial.errors import Permanent
 from perennial.settings import Settings
+from perennial.store import Store
+
+if TYPE_CHECKING:
+    from perennial.data.object_files import ObjectFiles
 
 BATCH_ROWS = 131_072
 
@@ -36,6 +40,9 @@ class Engine:
         self._connection.execute(f"SET temp_directory = '{spill}'")
         if settings.threads:
             self._connection.execute(f"SET threads = {settings.threads}")
+        self._objects: ObjectFiles | None = None
+        if "://" in settings.storage_root:
+            self._read_objects(Store(settings.storage_root, settings.storage_endpoint))
 
     def __enter__(self) -> Self:
         return self
@@ -71,12 +78,12 @@ class Engine:
         Raises:
             QueryFailed: The engine refused it.
         """
-        with _naming(name):
+        with self._naming(name):
             self._connection.execute(sql, list(parameters))
 
     def table(self, sql: str, parameters: Sequence[Any] = (), name: str = "query") -> pa.Table:
         """Run a SELECT and return all of its rows."""
-        with _naming(name):
+        with self._naming(name):
             return self._select(sql, parameters).to_arrow_table()
 
     def batches(
@@ -86,25 +93,43 @@ class Engine:
 
         The engine answers nothing else until the reader is read to its end or dropped.
         """
-        with _naming(name):
-            return self._select(sql, parameters).to_arrow_reader(rows)
+        with self._naming(name):
+            reader = self._select(sql, parameters).to_arrow_reader(rows)
+        return self._streamed(reader, name) if self._objects else reader
 
     def scalar(self, sql: str, parameters: Sequence[Any] = (), name: str = "query") -> Any:
         """Run a SELECT of few rows and return the first column of its first row; `None` when there is no row."""
-        with _naming(name):
+        with self._naming(name):
             rows = self._select(sql, parameters).fetchall()
         return rows[0][0] if rows else None
+
+    def _read_objects(self, store: Store) -> None:
+        from perennial.data.object_files import ObjectFiles
+
+        self._objects = ObjectFiles(store)
+        self._connection.register_filesystem(self._objects)
 
     def _select(self, sql: str, parameters: Sequence[Any]) -> duckdb.DuckDBPyRelation:
         return self._connection.sql(sql, params=list(parameters))
 
+    def _streamed(self, reader: pa.RecordBatchReader, name: str) -> pa.RecordBatchReader:
+        def rest() -> Iterator[pa.RecordBatch]:
+            with self._naming(name):
+                yield from reader
 
-@contextmanager
-def _naming(query: str) -> Iterator[None]:
-    try:
-        yield
-    except duckdb.Error as error:
-        raise QueryFailed(f"`{query}` failed: {error}") from error
+        return pa.RecordBatchReader.from_batches(reader.schema, rest())
+
+    @contextmanager
+    def _naming(self, query: str) -> Iterator[None]:
+        """An object store that was away or refused is named as such: DuckDB only keeps the text of it."""
+        try:
+            yield
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            if self._objects and (trouble := self._objects.take_trouble()):
+                raise trouble from None
+            if not isinstance(error, duckdb.Error):
+                raise
+            raise QueryFailed(f"`{query}` failed: {error}") from error
 
 
 def parquet(files: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from deltalake.transaction import AddAction
 from perennial.data.parquet_file import write_parquet
 from perennial.digests import digest_file
 from perennial.errors import Permanent, Transient
-from perennial.store import naming_full_storage
+from perennial.storage_trouble import naming_full_storage, naming_store_trouble
 from perennial.workspace import Workspace
 
 
@@ -62,15 +62,15 @@ def append(
     reader = rows.to_reader() if isinstance(rows, pa.Table) else rows
     schema = Schema.from_arrow(reader.schema.append(pa.field(partition_by, pa.string())))
     address = workspace.table(table)
-    with naming_full_storage(address), _naming_rivals(address):
-        held = _open(workspace, table) or DeltaTable.create(address, schema, mode="ignore", partition_by=[partition_by])
+    with naming_full_storage(address), naming_store_trouble(address), _naming_rivals(address):
+        held = _open(workspace, table) or _create(workspace, table, schema, partition_by)
         _add_columns(held, schema)
         if held.transaction_version(partition) is None:  # asked of the snapshot that is committed to
             with TemporaryDirectory(prefix="perennial-") as folder:
                 added = _store(workspace, table, reader, schema, partition_by, partition, Path(folder))
             _commit(held, added, partition_by, partition)
-            return DeltaTable(address).version()
-        return held.version()
+            held.update_incremental()
+        return int(held.version())
 
 
 def files(workspace: Workspace, table: str, partition_by: str, partitions: Sequence[str]) -> list[str]:
@@ -101,9 +101,20 @@ def version(workspace: Workspace, table: str) -> int | None:
 
 def _open(workspace: Workspace, table: str) -> DeltaTable | None:
     try:
-        return DeltaTable(workspace.table(table))
+        with naming_store_trouble(workspace.table(table)):
+            return DeltaTable(workspace.table(table), storage_options=workspace.store.table_options())
     except TableNotFoundError:
         return None
+
+
+def _create(workspace: Workspace, table: str, schema: Schema, partition_by: str) -> DeltaTable:
+    return DeltaTable.create(
+        workspace.table(table),
+        schema,
+        mode="ignore",
+        partition_by=[partition_by],
+        storage_options=workspace.store.table_options(),
+    )
 
 
 def _add_columns(held: DeltaTable, schema: Schema) -> None:

@@ -18,7 +18,7 @@ from perennial.errors import Permanent
 from perennial.periods import Period
 from perennial.records import Entry, Received
 from perennial.state import fold
-from perennial.store import naming_full_storage
+from perennial.storage_trouble import naming_full_storage
 from perennial.workspace import Workspace
 
 WHOLE = "whole"

@@ -45,7 +45,7 @@ def find_files(settings: Settings, address: str, folder: Path) -> list[str]:
         StoreAway: The object store did not answer.
     """
     if "://" in address:
-        return _copies(address, folder)
+        return _copies(settings, address, folder)
     root = Path(settings.use_cases).resolve()
     patterns = [str(root / address), str(root.parent / address)]
     with Engine(settings) as engine:
@@ -105,9 +105,9 @@ def within(rows: pa.RecordBatchReader, column: str | None, window: Window | None
     return pa.RecordBatchReader.from_batches(rows.schema, kept())
 
 
-def _copies(address: str, folder: Path) -> list[str]:
+def _copies(settings: Settings, address: str, folder: Path) -> list[str]:
     plain = re.split(r"[*?\[]", address)[0].rpartition("/")[0]
-    store, pattern = Store(plain), address[len(plain) + 1 :]
+    store, pattern = Store(plain, settings.storage_endpoint), address[len(plain) + 1 :]
     is_glob = glob.has_magic(pattern)
     names = [name for name in store.list("") if _matches(name, pattern)] if is_glob else [pattern]
     copies = [folder / f"{number:06d}-{PurePosixPath(name).name}" for number, name in enumerate(names)]

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from perennial.records import Answer, Verdict
+from perennial.store import Store
 
 TIMEOUT = 120.0
 MEMORY = 4 * 2**30
@@ -20,11 +21,11 @@ TOLERANCE = 1e-6
 """Relative to a score of 1 or more, absolute below: single-precision sums differ that much between processors."""
 
 
-def probe_model(root: str, digest: str, *, timeout: float = TIMEOUT, memory: int = MEMORY) -> Verdict:
+def probe_model(store: Store, digest: str, *, timeout: float = TIMEOUT, memory: int = MEMORY) -> Verdict:
     """Load a model in a child process and compare its answers with those it gave when it was made.
 
     Args:
-        root: The storage root that holds `models/`.
+        store: Where `models/` is.
         digest: The model.
         timeout: Seconds after which the child is killed.
         memory: Bytes of address space that the child may take.
@@ -32,7 +33,7 @@ def probe_model(root: str, digest: str, *, timeout: float = TIMEOUT, memory: int
     Returns:
         PASS, or FAIL with what went wrong; `largest_difference` and `rows` under `numbers`.
     """
-    command = [sys.executable, "-m", "perennial.model.probe", root, digest, str(memory)]
+    command = [sys.executable, "-m", "perennial.model.probe", store.root, store.endpoint, digest, str(memory)]
     try:
         child = subprocess.run(command, capture_output=True, timeout=timeout)  # noqa: S603
     except subprocess.TimeoutExpired:
@@ -46,12 +47,10 @@ def probe_model(root: str, digest: str, *, timeout: float = TIMEOUT, memory: int
         return _fail(f"Loading the model `{digest[:12]}` ended its process with code {child.returncode}: {last[:500]}")
 
 
-def ask(root: str, digest: str) -> Verdict:
+def ask(store: Store, digest: str) -> Verdict:
     """Load a model in this process and compare its answers with the golden ones."""
     from perennial.model.artifact import load_golden, load_model
-    from perennial.store import Store
 
-    store = Store(root)
     model, golden = load_model(store, digest), load_golden(store, digest)
     expected = np.array([np.nan if one is None else one for one in golden.scores])
     answers = model.score(golden.table(model.encoder))
@@ -83,10 +82,10 @@ def _limit(memory: int) -> None:
             resource.setrlimit(kind, (limit, limit))
 
 
-def _main(root: str, digest: str, memory: str) -> None:
+def _main(root: str, endpoint: str, digest: str, memory: str) -> None:
     _limit(int(memory))
     try:
-        verdict = ask(root, digest)
+        verdict = ask(Store(root, endpoint), digest)
     except Exception as error:
         verdict = _fail(f"{type(error).__name__}: {error}")
     print(verdict.model_dump_json())

@@ -157,7 +157,7 @@ def _copy(ws: Workspace, source: Workspace, station: Station, as_of: datetime) -
         copy_model(source.store, ws.store, station.trained.model)
     except InvalidModel as error:
         _refuse(ws, station, str(error), as_of)
-    probed = probe_model(ws.store.root, station.trained.model)
+    probed = probe_model(ws.store, station.trained.model)
     if probed.answer is not Answer.PASS:
         _refuse(ws, station, " ".join(probed.reasons), as_of)
 

@@ -153,7 +153,7 @@ def _require_newest(ws: Workspace, state: State, as_of: datetime) -> None:
 
 
 def _require_that_it_loads(ws: Workspace, judged: Judged) -> None:
-    probed = probe_model(ws.store.root, judged.model)
+    probed = probe_model(ws.store, judged.model)
     if probed.answer is not Answer.PASS:
         raise NotReleasable(
             f"Version {judged.version} of `{ws.use_case.slug}` passed the gate but cannot serve: "
@@ -171,7 +171,7 @@ def _last_good(ws: Workspace, state: State) -> Released:
     champion = _champion(ws, state)
     failed = []
     for one in _earlier_good(state, champion):
-        probed = probe_model(ws.store.root, one.model)
+        probed = probe_model(ws.store, one.model)
         if probed.answer is Answer.PASS:
             return one
         failed.append(f"Version {one.version}: {' '.join(probed.reasons)}")

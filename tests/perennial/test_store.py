@@ -1,7 +1,9 @@
 """Objects below a storage root: created once, replaced whole, listed in order."""
 
 import contextlib
+import errno
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -65,9 +67,41 @@ def test_a_local_root_is_absolute_whatever_the_working_directory(
 @pytest.mark.parametrize("path", ["../outside", "a/../../outside", "/../outside"])
 def test_nothing_is_written_outside_the_root(tmp_path: Path, path: str) -> None:
     store = Store(str(tmp_path / "root"))
-    with contextlib.suppress(Exception):
-        store.put(path, b"x")
+    for write in (store.put, store.create):
+        with contextlib.suppress(Exception):
+            write(path, b"x")
     assert {one.name for one in tmp_path.rglob("*") if one.is_file() and "root" not in one.parts} == set()
+
+
+def test_a_created_file_is_on_disk_before_it_is_seen_and_its_folders_before_it_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    really = os.fsync
+
+    def fsync(opened: int) -> None:
+        place = os.readlink(f"/proc/self/fd/{opened}").removeprefix(str(tmp_path))
+        synced.append(place if Path(f"{tmp_path}{place}").is_dir() else "data")
+        assert (tmp_path / "j/shop/1.json").exists() == (synced[-1] != "data")
+        really(opened)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    Store(str(tmp_path)).create("j/shop/1.json", b"{}")
+    assert synced[0] == "data"
+    assert set(synced[1:]) == {"", "/j", "/j/shop"}
+
+
+def test_what_cannot_be_made_durable_is_not_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    store = Store(str(tmp_path))
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", fails)
+        with pytest.raises(OSError, match="Input/output"):
+            store.create("j/1.json", b"{}")
+    assert list((tmp_path / "j").iterdir()) == []
+    store.create("j/1.json", b"{}")
 
 
 def claim(root: str, barrier: object, won: object) -> None:

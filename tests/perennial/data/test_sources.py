@@ -6,11 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from obstore.exceptions import GenericError
 
 from perennial.data import sources
 from perennial.data.adapter import BadAdapter
@@ -18,7 +16,6 @@ from perennial.data.source_files import UnreadableFile
 from perennial.data.sources import SourceAway, UnknownSource, UnreadableSource, read_delivery
 from perennial.errors import Permanent
 from perennial.periods import Period
-from perennial.store import StoreAway
 from perennial.workspace import Workspace
 from tests.perennial.data.parcels import FEBRUARY, JANUARY, declare, give, good_rows, open_parcels
 
@@ -146,15 +143,6 @@ def test_copies_of_objects_are_gone_when_they_were_read(ws: Workspace, monkeypat
     with pytest.raises(UnreadableFile):
         read(ws, read={"csv": "nowhere.csv"})
     assert list(room.iterdir()) == []
-
-
-def test_an_object_store_that_is_away_is_worth_another_try(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(*_: object) -> None:
-        raise GenericError("Generic S3 error: connection refused")
-
-    monkeypatch.setattr(obstore, "get", away)
-    with pytest.raises(StoreAway, match="connection refused"):
-        read(ws, read={"csv": f"{ws.use_case.folder.as_uri()}/parcels.csv"})
 
 
 def test_a_missing_file_is_named(ws: Workspace) -> None:

@@ -29,7 +29,7 @@ def with_tree(data: bytes, **changes: Any) -> bytes:
 @pytest.mark.parametrize("name", ["majority", "logistic_regression", "xgboost"])
 def test_a_model_as_it_was_trained_passes(tmp_path: Path, name: str) -> None:
     store, digest = make_artifact(tmp_path, name)
-    verdict = probe_model(store.root, digest)
+    verdict = probe_model(store, digest)
     assert verdict.answer is Answer.PASS
     assert verdict.numbers == {"rows": 20.0, "largest_difference": 0.0}
 
@@ -37,7 +37,7 @@ def test_a_model_as_it_was_trained_passes(tmp_path: Path, name: str) -> None:
 def test_a_model_that_crashes_its_process_fails_and_the_parent_lives(tmp_path: Path) -> None:
     store, digest = make_artifact(tmp_path)
     forged = forge(store, digest, {"model.ubj": lambda data: with_tree(data, left_children=2**30)})
-    verdict = probe_model(store.root, forged)
+    verdict = probe_model(store, forged)
     assert verdict.answer is Answer.FAIL
     assert "SIG" in verdict.reasons[0]
 
@@ -52,7 +52,7 @@ def test_fuzzed_models_never_pass_with_other_answers_and_never_end_the_parent(tm
         return broken.tobytes()
 
     for _ in range(2):
-        verdict = probe_model(store.root, forge(store, digest, {"model.ubj": fuzzed}))
+        verdict = probe_model(store, forge(store, digest, {"model.ubj": fuzzed}))
         assert verdict.answer is Answer.FAIL
         assert verdict.reasons[0]
 
@@ -60,7 +60,7 @@ def test_fuzzed_models_never_pass_with_other_answers_and_never_end_the_parent(tm
 def test_a_model_that_answers_otherwise_fails_with_the_count(tmp_path: Path) -> None:
     store, digest = make_artifact(tmp_path, "majority")
     changed = forge(store, digest, {"model.json": lambda _: b'{"value":0.25}'})
-    verdict = probe_model(store.root, changed)
+    verdict = probe_model(store, changed)
     assert verdict.answer is Answer.FAIL
     assert "20 of 20 golden questions" in verdict.reasons[0]
     assert verdict.numbers["largest_difference"] > 0.05
@@ -68,31 +68,31 @@ def test_a_model_that_answers_otherwise_fails_with_the_count(tmp_path: Path) -> 
 
 def test_a_model_whose_answers_are_not_finite_fails(tmp_path: Path) -> None:
     store, digest = make_artifact(tmp_path, "majority")
-    assert "not finite" in ask(store.root, forge(store, digest, {"model.json": lambda _: b'{"value":NaN}'})).reasons[0]
+    assert "not finite" in ask(store, forge(store, digest, {"model.json": lambda _: b'{"value":NaN}'})).reasons[0]
 
 
 def test_a_model_without_questions_fails(tmp_path: Path) -> None:
     store, digest = make_artifact(tmp_path, "majority")
     forged = forge(store, digest, {"golden.json": lambda _: b'{"rows":[],"scores":[]}'})
-    assert ask(store.root, forged).answer is Answer.FAIL
+    assert ask(store, forged).answer is Answer.FAIL
 
 
 def test_a_changed_model_fails_with_the_reason_of_the_check(tmp_path: Path) -> None:
     store, digest = make_artifact(tmp_path)
     store.put(f"models/{digest}/model.ubj", store.get(f"models/{digest}/model.ubj")[:-1] + b"!")
-    verdict = probe_model(store.root, digest)
+    verdict = probe_model(store, digest)
     assert verdict.answer is Answer.FAIL
     assert "`model.ubj` was changed after the training" in verdict.reasons[0]
 
 
 def test_a_model_that_takes_too_long_fails(tmp_path: Path) -> None:
     store, digest = make_artifact(tmp_path, "majority")
-    verdict = probe_model(store.root, digest, timeout=0.001)
+    verdict = probe_model(store, digest, timeout=0.001)
     assert verdict.answer is Answer.FAIL
     assert "within 0.001 s" in verdict.reasons[0]
 
 
 def test_a_model_that_takes_too_much_memory_fails(tmp_path: Path) -> None:
     store, digest = make_artifact(tmp_path, "majority")
-    verdict = probe_model(store.root, digest, memory=60 * 2**20)
+    verdict = probe_model(store, digest, memory=60 * 2**20)
     assert verdict.answer is Answer.FAIL

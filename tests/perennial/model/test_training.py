@@ -124,7 +124,7 @@ def test_no_label_that_became_known_in_the_holdout_is_learnt_from(workspace: Wor
 
 def test_the_artifact_answers_its_questions_and_knows_what_it_saw(workspace: Workspace, trained: Trained) -> None:
     for one in trained.candidates:
-        assert ask(workspace.settings.storage_root, one.model).answer is Answer.PASS
+        assert ask(workspace.store, one.model).answer is Answer.PASS
         golden = load_golden(workspace.store, one.model)
         assert len(golden.rows) == 21
         assert set(golden.rows[-1].values()) == {None}
