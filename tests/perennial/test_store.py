@@ -80,7 +80,7 @@ def test_a_created_file_is_on_disk_before_it_is_seen_and_its_folders_before_it_i
     really = os.fsync
 
     def fsync(opened: int) -> None:
-        place = os.readlink(f"/proc/self/fd/{opened}").removeprefix(str(tmp_path))
+        place = str(Path(f"/proc/self/fd/{opened}").readlink()).removeprefix(str(tmp_path))
         synced.append(place if Path(f"{tmp_path}{place}").is_dir() else "data")
         assert (tmp_path / "j/shop/1.json").exists() == (synced[-1] != "data")
         really(opened)
