@@ -66,8 +66,9 @@ def ask_person(this: Occasion, promoted: Promoted, judged: Judged, is_past: bool
 
 def _wait(question: str, seconds: float) -> Approval:
     asked = Approval.with_initial_data(description=question)
+    attempt = str(flow_run.run_count)  # a run that crashed while it waited asks anew
     try:
-        answer: Approval = pause_flow_run(wait_for_input=asked, timeout=int(seconds), poll_interval=_POLLING)
+        answer: Approval = pause_flow_run(asked, timeout=int(seconds), poll_interval=_POLLING, key=attempt)
     except FlowPauseTimeout:
         return Approval(approve=False, who="nobody", reason=f"Nobody answered within {seconds:g} seconds.")
     return answer
