@@ -7,9 +7,11 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +66,14 @@ class Server:
         return done.stdout
 
     def ask(self, path: str, body: Any = None, method: str | None = None) -> Any:
-        """Call the API: GET without a body, POST with one, unless the method says otherwise."""
+        """Call the API: GET without a body, POST with one, unless the method says otherwise.
+
+        While its SQLite file is locked the server answers 503, upon which Prefect's own clients ask again too.
+        """
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(self.url + path, data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            text = answer.read()
+        text = _answer(request)
         return json.loads(text) if text else None
 
     def wait(self) -> "Server":
@@ -87,6 +91,18 @@ class Server:
             except subprocess.TimeoutExpired:
                 child.kill()
         self.log.close()
+
+
+def _answer(request: urllib.request.Request, tries: int = 4) -> bytes:
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            text: bytes = answer.read()
+            return text
+    except urllib.error.HTTPError as error:
+        if error.code != HTTPStatus.SERVICE_UNAVAILABLE or tries == 1:
+            raise
+    time.sleep(1)
+    return _answer(request, tries - 1)
 
 
 @contextmanager

@@ -1,25 +1,27 @@
 """A real server takes `prefect.yaml` as it is, schedules by cron, and a real worker runs what it deploys."""
 
+import json
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from tests.builders import make_use_case
-from tests.servers import PREFECT, ROOT, Server, running_server, until
+from tests.servers import PERENNIAL, PREFECT, ROOT, Server, running_server, until
 
-FLOWS = {"pipeline", "ingest", "validate", "train", "register", "deploy", "predict", "monitor"}
+STAGES = {"ingest", "validate", "train", "register", "deploy", "predict", "monitor"}
+FLOWS = {*STAGES, "pipeline", "retrain", "reconcile", "promote", "rollback"}
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
-    settings = make_use_case(folder).settings
+    settings = make_use_case(folder, changes={"schedules": {"monitor": "0 8 * * *"}}).settings
     variables = {"PERENNIAL_STORAGE_ROOT": settings.storage_root, "PERENNIAL_USE_CASES": settings.use_cases}
-    with running_server(folder, **variables) as found:
-        found.run(PREFECT, "work-pool", "create", "--type", "process", "perennial-dev")
+    often = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2"}
+    with running_server(folder, **variables, **often) as found:
+        template = str(ROOT / "deployments" / "work_pools" / "process.json")
+        found.run(PREFECT, "work-pool", "create", "--type", "process", "--base-job-template", template, "perennial-dev")
         found.run(PREFECT, "--no-prompt", "deploy", "--all")
         yield found
 
@@ -32,32 +34,20 @@ def test_every_flow_is_deployed_under_the_name_of_the_environment(server: Server
     assert all({"perennial", "dev"} <= set(one["tags"]) and one["description"] for one in found)
 
 
-def test_what_is_deployed_is_what_was_reviewed(server: Server) -> None:
-    flows = {one["id"]: one["name"] for one in server.ask("/flows/filter", {})}
-    found = sorted(server.ask("/deployments/filter", {}), key=lambda one: flows[one["flow_id"]])
-    lines = [line for one in found for line in described(flows[one["flow_id"]], one)]
-    assert "\n".join(lines) + "\n" == (Path(__file__).parent / "dev.txt").read_text()
+def test_prefect_deploys_what_perennial_would(server: Server) -> None:
+    planned = json.loads(server.run(PERENNIAL, "plan", "--json", expected=2))["changes"]
+    assert {one["action"] for one in planned if one["kind"] == "deployment"} == set()
+    assert {one["kind"] for one in planned if one["action"] == "create"} == {"block", "schedule", "automation"}
 
 
-def described(flow: str, deployment: dict[str, Any]) -> list[str]:
-    schema = deployment["parameter_openapi_schema"]
-    needed = schema.get("required", [])
-    parameters = [f"{name}{'' if name in needed else '?'}" for name in schema["properties"]]
-    strategy = deployment["concurrency_options"]["collision_strategy"]
-    limit = deployment["global_concurrency_limit"]["limit"]
-    return [
-        f"{flow}/{deployment['name']}  {deployment['entrypoint']}({', '.join(parameters)})",
-        f"    pool {deployment['work_pool_name']}, at most {limit} at once ({strategy}), tags {deployment['tags']}",
-        f"    schedules {[one['schedule'] for one in deployment['schedules']] or 'none'}",
-    ]
-
-
-def test_a_cron_schedule_makes_runs(server: Server) -> None:
-    deployment = server.ask("/deployments/name/validate/dev")
-    schedule = {"schedule": {"cron": "0 6 * * *", "timezone": "UTC"}, "active": True}
-    server.ask(f"/deployments/{deployment['id']}/schedules", [schedule])
+def test_the_cron_of_a_use_case_makes_runs_about_it(server: Server) -> None:
+    server.run(PERENNIAL, "apply")
+    deployment = server.ask("/deployments/name/monitor/dev")
     wanted = {"deployments": {"id": {"any_": [deployment["id"]]}}}
-    assert until(60, lambda: server.ask("/flow_runs/filter", wanted))
+    found = until(60, lambda: server.ask("/flow_runs/filter", wanted))
+    assert {one["state_type"] for one in found} == {"SCHEDULED"}
+    assert all(one["parameters"] == {"use_case": "shop-returns"} for one in found)
+    assert all(one["expected_start_time"].endswith("T08:00:00Z") for one in found)
 
 
 def test_a_worker_runs_a_deployment(server: Server) -> None:

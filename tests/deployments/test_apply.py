@@ -1,0 +1,294 @@
+"""`perennial plan` and `perennial apply` on a real server: it becomes as declared, and nothing else is touched."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import SyncPrefectClient
+
+from deployments.apply import MissingBlock, apply, changes
+from deployments.item import AUTOMATION, BLOCK, DEPLOYMENT, KINDS, LIMIT, SCHEDULE
+from deployments.plan import Change
+from deployments.server import NoServerKnown, ServerAway, server_of
+from perennial.settings import Settings
+from tests.builders import make_use_case
+from tests.servers import PERENNIAL, Server, free_port, running_server
+
+CRON = {"pipeline": "0 6 2 * *", "monitor": "0 8 * * *"}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running_server(tmp_path_factory.mktemp("server")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def settings(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The environment `test` with one use case, on a server that has what other people made."""
+    workspace = make_use_case(tmp_path_factory.mktemp("project"), rows=10, changes={"schedules": CRON})
+    flow = server.ask("/flows/", {"name": "theirs"})
+    for name, tags in (("test", ["perennial"]), ("other", ["test"])):
+        server.ask("/deployments/", {"name": name, "flow_id": flow["id"], "tags": tags})
+    server.ask("/automations/", theirs("page me (test)", ["test"]))
+    server.ask("/v2/concurrency_limits/", {"name": "theirs-test", "limit": 1})
+    return workspace.settings.model_copy(update={"prefect_api_url": server.url})
+
+
+@pytest.fixture(scope="module")
+def client(settings: Settings) -> Iterator[SyncPrefectClient]:
+    with server_of(settings) as found:
+        yield found
+
+
+@pytest.fixture
+def applied(client: SyncPrefectClient, settings: Settings) -> None:
+    apply(client, settings, lambda _: None)
+
+
+def theirs(name: str, tags: list[str]) -> dict[str, Any]:
+    trigger = {"type": "event", "expect": ["a"], "posture": "Reactive", "threshold": 1, "within": 0}
+    return {"name": name, "tags": tags, "trigger": trigger, "actions": [{"type": "do-nothing"}]}
+
+
+def everything(server: Server) -> dict[str, Any]:
+    """All that a server keeps, with ids and times of change."""
+    asked = ("/work_pools/filter", "/block_documents/filter", "/v2/concurrency_limits/filter")
+    asked += ("/deployments/filter", "/automations/filter")
+    volatile = {"status", "last_polled", "active_slots"}
+    return {
+        f"{path} {one['id']}": {name: value for name, value in one.items() if name not in volatile}
+        for path in asked
+        for one in server.ask(path, {})
+    }
+
+
+def automation(server: Server, name: str) -> dict[str, Any]:
+    (found,) = [one for one in server.ask("/automations/filter", {}) if one["name"] == name]
+    return dict(found)
+
+
+def told(found: list[Change]) -> list[tuple[str, str, str]]:
+    return [(one.action, one.item.kind, one.item.name) for one in found]
+
+
+def test_an_empty_server_lacks_everything_and_planning_changes_nothing(
+    server: Server, client: SyncPrefectClient, settings: Settings
+) -> None:
+    before = everything(server)
+    found = changes(client, settings)
+    assert {one.action for one in found} == {"create"}
+    assert {one.item.kind for one in found} == set(KINDS) - {LIMIT}
+    assert everything(server) == before
+
+
+def test_applied_twice_the_second_time_touches_nothing(
+    server: Server, client: SyncPrefectClient, settings: Settings
+) -> None:
+    planned = changes(client, settings)
+    assert told(apply(client, settings, lambda _: None)) == told(planned)
+    assert changes(client, settings) == []
+    before = everything(server)
+    assert apply(client, settings, lambda _: None) == []
+    assert everything(server) == before
+
+
+@pytest.mark.usefixtures("applied")
+def test_what_other_people_made_is_left_alone(server: Server) -> None:
+    assert automation(server, "page me (test)")["tags"] == ["test"]
+    names = {(one["name"], tuple(one["tags"])) for one in server.ask("/deployments/filter", {})}
+    assert {("test", ("perennial",)), ("other", ("test",))} <= names
+    assert "theirs-test" in {one["name"] for one in server.ask("/v2/concurrency_limits/filter", {})}
+
+
+@pytest.mark.usefixtures("applied")
+def test_a_schedule_that_its_use_case_no_longer_declares_goes(
+    server: Server, client: SyncPrefectClient, settings: Settings
+) -> None:
+    path = Path(settings.use_cases) / "shop-returns" / "use_case.yaml"
+    declared = path.read_text()
+    path.write_text(yaml.safe_dump({**yaml.safe_load(declared), "schedules": {"pipeline": "0 7 2 * *"}}))
+    expected = [
+        ("update", SCHEDULE, "pipeline/test shop-returns"),
+        ("delete", SCHEDULE, "monitor/test shop-returns"),
+    ]
+    assert told(changes(client, settings)) == expected
+    assert told(apply(client, settings, lambda _: None)) == expected
+    assert server.ask("/deployments/name/monitor/test")["schedules"] == []
+    (kept,) = server.ask("/deployments/name/pipeline/test")["schedules"]
+    assert (kept["slug"], kept["schedule"]["cron"], kept["schedule"]["timezone"]) == (
+        "shop-returns",
+        "0 7 2 * *",
+        "UTC",
+    )
+    assert kept["parameters"] == {"use_case": "shop-returns"}
+    path.write_text(declared)
+
+
+@pytest.mark.usefixtures("applied")
+def test_a_pause_by_hand_is_shown_and_then_undone(
+    server: Server, client: SyncPrefectClient, settings: Settings
+) -> None:
+    deployment = server.ask("/deployments/name/monitor/test")
+    (schedule,) = deployment["schedules"]
+    server.ask(f"/deployments/{deployment['id']}/schedules/{schedule['id']}", {"active": False}, "PATCH")
+    (change,) = changes(client, settings)
+    assert change.fields["active"] == (False, True)
+    assert change.fields["parameters.use_case"][1] == "shop-returns"  # Prefect 3.8 empties them when one is paused
+    apply(client, settings, lambda _: None)
+    (after,) = server.ask("/deployments/name/monitor/test")["schedules"]
+    assert {name: after[name] for name in after if name != "updated"} == {
+        name: schedule[name] for name in schedule if name != "updated"
+    }
+
+
+@pytest.mark.usefixtures("applied")
+def test_an_environment_whose_schedules_are_paused_has_no_active_one(
+    server: Server, client: SyncPrefectClient, settings: Settings
+) -> None:
+    quiet = settings.model_copy(update={"schedules": "paused"})
+    assert {one.item.kind for one in apply(client, quiet, lambda _: None)} == {SCHEDULE}
+    deployments = [one for one in server.ask("/deployments/filter", {}) if "perennial" in one["tags"]]
+    assert {schedule["active"] for one in deployments for schedule in one["schedules"]} == {False}
+
+
+@pytest.mark.usefixtures("applied")
+def test_a_deployment_that_was_edited_by_hand_is_mended_under_its_id(
+    server: Server, client: SyncPrefectClient, settings: Settings
+) -> None:
+    before = server.ask("/deployments/name/train/test")
+    edited = {"tags": [], "paused": True, "concurrency_limit": 9, "job_variables": {"env": {"PERENNIAL_ENV": "prod"}}}
+    server.ask(f"/deployments/{before['id']}", edited, "PATCH")
+    (change,) = changes(client, settings)
+    assert set(change.fields) == {"tags", "paused", "concurrency.limit", "job_variables.env.PERENNIAL_ENV"}
+    apply(client, settings, lambda _: None)
+    after = server.ask("/deployments/name/train/test")
+    assert {name: after[name] for name in ("id", *edited)} == {name: before[name] for name in ("id", *edited)}
+
+
+@pytest.mark.usefixtures("applied")
+def test_an_automation_that_was_disabled_is_enabled_without_forgetting_its_cooldown(
+    server: Server, client: SyncPrefectClient, settings: Settings
+) -> None:
+    before = automation(server, "retrain on drift (test)")
+    server.ask(f"/automations/{before['id']}", {"enabled": False}, "PATCH")
+    (change,) = apply(client, settings, lambda _: None)
+    assert change.fields == {"enabled": (False, True)}
+    after = automation(server, "retrain on drift (test)")
+    assert after["enabled"] is True
+    assert after["trigger"]["id"] == before["trigger"]["id"]  # cooldowns are kept by the id of the trigger
+
+
+@pytest.mark.usefixtures("applied")
+def test_an_automation_that_was_edited_by_hand_is_mended_and_the_others_are_not_touched(
+    server: Server, client: SyncPrefectClient, settings: Settings
+) -> None:
+    before = {one["name"]: one for one in server.ask("/automations/filter", {})}
+    edited = dict(before["retrain on drift (test)"])
+    edited = {name: edited[name] for name in ("name", "trigger", "actions")} | {"description": "mine now", "tags": []}
+    edited["actions"] = [{"type": "do-nothing"}]
+    server.ask(f"/automations/{before['retrain on drift (test)']['id']}", edited, "PUT")
+    (change,) = apply(client, settings, lambda _: None)
+    assert set(change.fields) == {"description", "tags", "actions"}
+    after = {one["name"]: one for one in server.ask("/automations/filter", {})}
+    mended = after.pop("retrain on drift (test)")
+    assert mended["id"] == before["retrain on drift (test)"]["id"]
+    assert mended["actions"] == before.pop("retrain on drift (test)")["actions"]
+    assert after == before
+
+
+@pytest.mark.usefixtures("applied")
+def test_of_two_automations_with_one_name_the_first_stays(
+    server: Server, client: SyncPrefectClient, settings: Settings
+) -> None:
+    first = automation(server, "retrain on drift (test)")
+    kept = ("name", "description", "tags", "trigger", "actions")
+    server.ask("/automations/", {name: first[name] for name in kept})
+    assert told(changes(client, settings)) == [("delete", AUTOMATION, "retrain on drift (test)")]
+    apply(client, settings, lambda _: None)
+    assert automation(server, "retrain on drift (test)") == first
+
+
+@pytest.mark.usefixtures("applied")
+def test_a_deployment_that_is_no_longer_declared_goes_with_its_automation(
+    server: Server, client: SyncPrefectClient, settings: Settings
+) -> None:
+    flow = server.ask("/flows/", {"name": "old"})
+    body = {"name": "test", "flow_id": flow["id"], "tags": ["perennial", "test"]}
+    deployment = server.ask("/deployments/", body)
+    old = theirs("run the old (test)", ["perennial", "test"])
+    server.ask("/automations/", {**old, "actions": [{"type": "run-deployment", "deployment_id": deployment["id"]}]})
+    server.ask("/v2/concurrency_limits/", {"name": "perennial-old-test", "limit": 1})
+    assert told(apply(client, settings, lambda _: None)) == [
+        ("delete", AUTOMATION, "run the old (test)"),
+        ("delete", DEPLOYMENT, "old/test"),
+        ("delete", LIMIT, "perennial-old-test"),
+    ]
+    assert changes(client, settings) == []
+
+
+@pytest.mark.usefixtures("applied")
+def test_a_block_that_was_edited_by_hand_is_mended(
+    server: Server, client: SyncPrefectClient, settings: Settings
+) -> None:
+    documents = server.ask("/block_documents/filter", {})
+    (block,) = [one for one in documents if one["name"] == "test"]
+    server.ask(f"/block_documents/{block['id']}", {"data": {"threads": 3}}, "PATCH")
+    assert told(apply(client, settings, lambda _: None)) == [("update", BLOCK, "perennial-environment/test")]
+    assert server.ask(f"/block_documents/{block['id']}")["data"] == block["data"]
+
+
+@pytest.mark.usefixtures("applied")
+def test_a_work_pool_of_another_type_is_made_anew_and_used(
+    server: Server, client: SyncPrefectClient, settings: Settings
+) -> None:
+    contained = settings.model_copy(update={"work_pool": "docker"})
+    (planned,) = changes(client, contained)
+    assert planned.fields["type"] == ("process", "docker")
+    apply(client, contained, lambda _: None)
+    assert changes(client, contained) == []
+    assert server.ask("/work_pools/perennial-test")["type"] == "docker"
+    assert server.ask("/deployments/name/train/test")["work_pool_name"] == "perennial-test"
+
+
+@pytest.mark.usefixtures("applied")
+def test_people_are_told_only_through_blocks_that_exist(
+    server: Server, client: SyncPrefectClient, settings: Settings
+) -> None:
+    telling = settings.model_copy(update={"notifications": ("custom-webhook/alerts",)})
+    before = everything(server)
+    with pytest.raises(MissingBlock, match=r"`custom-webhook/alerts`.*Nothing was changed"):
+        apply(client, telling, lambda _: None)
+    assert everything(server) == before
+    CustomWebhookNotificationBlock(name="alerts", url="http://127.0.0.1:1/").save("alerts")  # type: ignore[unused-coroutine]
+    assert {one.item.kind for one in apply(client, telling, lambda _: None)} == {AUTOMATION}
+    assert changes(client, telling) == []
+
+
+def test_the_command_says_by_its_exit_code_whether_something_differs(
+    server: Server, client: SyncPrefectClient, settings: Settings
+) -> None:
+    apply(client, settings, lambda _: None)
+    server.environment |= {"COLUMNS": "80", "PERENNIAL_USE_CASES": settings.use_cases}
+    planned = server.run(PERENNIAL, "plan", "--env", "prod", expected=2)
+    assert "+  schedule    monitor/prod shop-returns  0 8 * * * UTC" in planned
+    assert planned.splitlines()[-1].endswith("to create. perennial apply --env prod makes it so.")
+    assert max(map(len, planned.splitlines())) <= 80
+    assert " created." in server.run(PERENNIAL, "apply", "--env", "prod")
+    after = json.loads(server.run(PERENNIAL, "plan", "--env", "prod", "--json"))
+    assert after == {"environment": "prod", "server": server.url, "changes": []}
+    assert changes(client, settings) == []  # the other environment of this server
+
+
+def test_without_a_server_the_error_says_how_to_get_one(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    nowhere = settings.model_copy(update={"prefect_api_url": ""})
+    with pytest.raises(NoServerKnown, match="`perennial up`"), server_of(nowhere):
+        pass
+    away = settings.model_copy(update={"prefect_api_url": f"http://127.0.0.1:{free_port()}/api"})
+    with pytest.raises(ServerAway, match="does not answer"), server_of(away):
+        pass
