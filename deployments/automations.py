@@ -262,15 +262,13 @@ def _of_deployment(environment: str) -> dict[str, Any]:
 
 
 def _occasion() -> dict[str, Any]:
-    """The parameters that say what an event is about; an outsider's event may lack period and moment."""
+    """The parameters that say what an event is about; an outsider's event may lack period and moment.
+
+    The server puts `| tojson` at the end of a template that is one expression, so that it keeps its type: what has an
+    operator needs parentheses.
+    """
     return {
         "use_case": f"{{{{ event.resource['{NAME}'] }}}}",
-        "period": _typed("(event.payload.period or none) | tojson"),
-        "as_of": "{{ event.payload.as_of or event.occurred }}",
+        "period": "{{ (event.payload.period or none) }}",
+        "as_of": "{{ (event.payload.as_of or event.occurred) }}",
     }
-
-
-def _typed(expression: str) -> dict[str, Any]:
-    """A parameter that keeps its type: a bare template would render it as text."""
-    template = {"__prefect_kind": "jinja", "template": f"{{{{ {expression} }}}}"}
-    return {"__prefect_kind": "json", "value": template}

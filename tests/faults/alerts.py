@@ -1,0 +1,185 @@
+"""A use case that lives on a real Prefect server with its automations and a worker, and alerts about it.
+
+Months are measured without Prefect, as if a monitoring had run. From March on prices rise by half each month, so that
+every measurement finds a drift.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from perennial.model.registry import project_aliases, register
+from perennial.model.training import train
+from perennial.periods import Period
+from perennial.release.judging import judge_challenger
+from perennial.release.predictions import predict
+from perennial.release.releases import release
+from perennial.watch.monitoring import measure
+from perennial.workspace import Workspace
+from tests.builders import deliver, make_use_case
+from tests.servers import PERENNIAL, PREFECT, ROOT, Server, running_server, until
+
+SLUG = "shop-returns"
+MONTHS = tuple(f"2024-{month:02d}" for month in range(1, 10))
+COOLDOWN = timedelta(days=20)
+ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+class Scene:
+    """The server, the use case in its `dev` environment, and what was asked of them."""
+
+    def __init__(self, server: Server, workspace: Workspace) -> None:
+        self.server = server
+        self.workspace = workspace
+
+    def work(self) -> "subprocess.Popen[bytes]":
+        """Start a worker."""
+        return self.server.start(PREFECT, "worker", "start", "--pool", "perennial-dev")
+
+    def measure(self, month: str) -> datetime:
+        """Let the champion score a month and be measured, and return the moment of it: the end of the month."""
+        period = Period.parse(month)
+        deliver(self.workspace, month)
+        predict(self.workspace, period, period.end)
+        measured = measure(self.workspace, period, period.end)
+        assert any("drift" in one.category for one in measured.findings)
+        return period.end
+
+    def alert(self, month: str, moments: list[datetime], pause: float = 0) -> "subprocess.Popen[bytes]":
+        """Start a process that emits one event for each moment, all about the drift of a month."""
+        command = [sys.executable, "-m", "tests.faults.alerts", SLUG, month, str(pause)]
+        return self.server.start(*command, *(one.isoformat() for one in moments))
+
+    def start(self, deployment: str, **parameters: Any) -> str:
+        """Start a run of a deployment by hand and return its id."""
+        found = self.server.ask(f"/deployments/name/{deployment}")
+        run = self.server.ask(f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters})
+        return str(run["id"])
+
+    def reconcile(self, patience: float = 900) -> None:
+        """Run `reconcile` beside the server, to its end."""
+        script = f"from flows.reconciliation import reconcile; print(reconcile({SLUG!r}, patience={patience}))"
+        self.server.run(sys.executable, "-c", script)
+
+    def runs(self, flow: str, *states: str) -> list[dict[str, Any]]:
+        """Return the runs of a flow that the server has, those in some states if named, oldest first."""
+        wanted: dict[str, Any] = {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_ASC"}
+        if states:
+            wanted["flow_runs"] = {"state": {"type": {"any_": list(states)}}}
+        return list(self.server.ask("/flow_runs/filter", wanted))
+
+    def run(self, run: str) -> dict[str, Any]:
+        """Return one run."""
+        return dict(self.server.ask(f"/flow_runs/{run}"))
+
+    def quiet(self, seconds: float = 120) -> None:
+        """Wait until no run is under way or waits for a worker."""
+        until(seconds, lambda: not [one for flow in ("retrain", "train") for one in self._unfinished(flow)])
+
+    def _unfinished(self, flow: str) -> list[dict[str, Any]]:
+        return [one for one in self.runs(flow) if one["state_type"] not in ENDED]
+
+    def slots(self) -> int:
+        """Return how many concurrency slots of deployments are taken."""
+        found = self.server.ask("/deployments/filter", {})
+        return sum(one["global_concurrency_limit"]["active_slots"] for one in found)
+
+    def pause_schedules(self) -> None:
+        """Let nothing start by cron, so that a test knows who started what."""
+        for one in self.server.ask("/deployments/filter", {}):
+            for schedule in one["schedules"]:
+                path = f"/deployments/{one['id']}/schedules/{schedule['id']}"
+                self.server.ask(path, {"active": False}, "PATCH")
+
+    def hasten(self, **fields: Any) -> None:
+        """Change the triggers of the automations that retrain, as their `within`."""
+        for one in self.server.ask("/automations/filter", {}):
+            if one["name"].startswith("retrain on"):
+                changed = {key: one[key] for key in ("name", "description", "enabled", "actions", "tags")}
+                changed["trigger"] = {**one["trigger"], **fields}
+                self.server.ask(f"/automations/{one['id']}", changed, "PUT")
+
+
+@contextmanager
+def scene(folder: Path, **variables: str) -> Iterator[Scene]:
+    """Run a server to which `dev` is applied, with a use case whose first model serves since 2024-03-01."""
+    workspace = make_use_case(
+        folder,
+        months=MONTHS,
+        changes={
+            "retraining": {"on": ["feature-drift"], "cooldown": "20d"},
+            "training": {"candidates": {"xgboost": {"estimator": "xgboost", "params": {"rounds": 20}}}},
+        },
+    )
+    for count, month in enumerate(MONTHS[2:], start=1):
+        _inflate(workspace.use_case.folder / "deliveries" / f"orders-{month}.csv", 1.5**count)
+    home = folder / "prefect"
+    home.mkdir()
+    beside = {
+        "PERENNIAL_STORAGE_ROOT": workspace.settings.storage_root,
+        "PERENNIAL_USE_CASES": workspace.settings.use_cases,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
+    with running_server(home, **beside, **variables) as server:
+        server.run(PERENNIAL, "apply", "--env", "dev")
+        _serve(workspace)
+        found = Scene(server, workspace)
+        found.pause_schedules()
+        yield found
+
+
+def _inflate(orders: Path, factor: float) -> None:
+    table = pyarrow.csv.read_csv(orders)
+    place = table.column_names.index("price")
+    dearer = pc.multiply(table["price"], factor)
+    pyarrow.csv.write_csv(table.set_column(place, "price", dearer), orders)
+
+
+def _serve(workspace: Workspace) -> None:
+    deliver(workspace, "2024-01", "2024-02")
+    moment = Period.parse("2024-02").end
+    trained = train(workspace, moment)
+    register(workspace, trained, moment)
+    release(workspace, judge_challenger(workspace, trained, moment), moment)
+    project_aliases(workspace)
+
+
+def kill_tree(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a process and all that it started at once, as a machine that loses its power does."""
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for one in family:
+        one.kill()
+    psutil.wait_procs(family, timeout=10)
+
+
+def emit(slug: str, month: str, pause: float, moments: list[str]) -> None:
+    """Emit one drift event for each moment, each with an id of its own, and wait until they are sent."""
+    import time
+
+    from prefect.events import emit_event
+    from prefect.events.worker import EventsWorker
+
+    labels = {"prefect.resource.name": slug, "perennial.environment": "dev", "perennial.every": "month"}
+    for moment in moments:
+        told = {"period": month, "as_of": moment, "summary": "The score has drifted."}
+        emit_event(
+            "perennial.drift.detected", {"prefect.resource.id": f"perennial.use-case.{slug}", **labels}, payload=told
+        )
+        time.sleep(pause)
+    EventsWorker.drain_all(timeout=20, at_exit=False)
+    print(json.dumps({"emitted": len(moments)}))
+
+
+if __name__ == "__main__":
+    emit(sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4:])

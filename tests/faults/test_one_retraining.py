@@ -1,0 +1,135 @@
+"""However many alerts, lost events and killed processes: what was asked for once is trained once, on a real server.
+
+The tests follow one another on one server, a month after the other.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import pytest
+
+from perennial.retraining import Outcome
+from perennial.state import Request
+from tests.faults.alerts import SLUG, Scene, kill_tree, scene
+from tests.servers import until
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    with scene(tmp_path_factory.mktemp("alerts")) as found:
+        found.hasten(within=2)
+        yield found
+
+
+def requests(stage: Scene) -> list[Request]:
+    return list(stage.workspace.state().requests.values())
+
+
+def trainings(stage: Scene) -> int:
+    return len(stage.runs("train", "COMPLETED"))
+
+
+def ended_well(stage: Scene, number: int) -> bool:
+    asked = requests(stage)
+    ended = asked[-1].ended if len(asked) == number else None
+    return bool(ended and ended.outcome in (Outcome.RELEASED, Outcome.NOT_RELEASED))
+
+
+def test_a_thousand_alerts_start_one_training(stage: Scene) -> None:
+    worker = stage.work()
+    at = stage.measure("2024-03")
+    burst = [at + timedelta(microseconds=count) for count in range(200)]
+    spread = [at + timedelta(hours=count) for count in range(100)]
+    senders = [stage.alert("2024-03", burst) for _ in range(4)]
+    senders += [stage.alert("2024-03", spread, 0.1) for _ in range(2)]
+    assert [one.wait(90) for one in senders] == [0] * 6
+    wanted = {"filter": {"event": {"name": ["perennial.drift.detected"]}, "occurred": {}}}
+    assert until(60, lambda: stage.server.ask("/events/filter", wanted)["total"] == 1000)
+    until(120, lambda: ended_well(stage, 1))
+    stage.quiet()
+    assert len(stage.runs("train")) == 1
+    names = [one["state_name"] for one in stage.runs("retrain")]
+    assert names.count("Completed") == 1
+    assert names.count("Suppressed") == len(names) - 1 >= 1
+    assert stage.slots() == 0
+    kill_tree(worker)
+
+
+def test_after_the_cooldown_the_next_real_alert_starts_one_more(stage: Scene) -> None:
+    worker = stage.work()
+    at = stage.measure("2024-04")
+    senders = [stage.alert("2024-04", [at + timedelta(seconds=count) for count in range(20)]) for _ in range(2)]
+    assert [one.wait(60) for one in senders] == [0, 0]
+    until(120, lambda: ended_well(stage, 2))
+    stage.quiet()
+    assert len(stage.runs("train")) == 2
+    first = [one for one in stage.runs("retrain") if one["state_name"] == "Completed"][-1]
+    print("created to begun", seconds(first["created"], first["start_time"]))
+    kill_tree(worker)
+
+
+def seconds(since: str, until: str) -> float:
+    return (datetime.fromisoformat(until) - datetime.fromisoformat(since)).total_seconds()
+
+
+def test_an_alert_lost_while_the_server_was_down_is_made_good(stage: Scene) -> None:
+    at = stage.measure("2024-05")
+    before = len(stage.runs("retrain"))
+    kill_tree(stage.server.children[0])
+    stage.alert("2024-05", [at]).wait(60)
+    stage.server.serve()
+    stage.server.wait()
+    worker = stage.work()
+    assert len(stage.runs("retrain")) == before
+    stage.reconcile()
+    until(120, lambda: ended_well(stage, 3))
+    stage.reconcile()
+    stage.quiet()
+    assert len(stage.runs("train")) == 3
+    kill_tree(worker)
+
+
+def test_a_worker_killed_while_the_run_is_running_leads_to_one_completed_training(stage: Scene) -> None:
+    worker = stage.work()
+    at = stage.measure("2024-06")
+    stage.alert("2024-06", [at])
+    until(60, lambda: stage.runs("train", "RUNNING"))
+    kill_tree(worker)
+    assert stage.slots() == 1
+    worker = stage.work()
+    until(60, lambda: stage.reconcile(patience=5) or stage.runs("retrain", "RUNNING", "COMPLETED")[-1:])
+    until(120, lambda: ended_well(stage, 4))
+    stage.quiet()
+    assert trainings(stage) == 4
+    assert stage.slots() == 0
+    assert len(requests(stage)[-1].claims) >= 2
+    kill_tree(worker)
+
+
+def test_a_worker_killed_while_the_run_is_pending_leads_to_one_completed_training(stage: Scene) -> None:
+    worker = stage.work()
+    at = stage.measure("2024-07")
+    stage.alert("2024-07", [at])
+    until(60, lambda: stage.runs("retrain", "PENDING"))
+    kill_tree(worker)
+    assert stage.slots() == 1
+    worker = stage.work()
+    until(60, lambda: stage.reconcile(patience=3) or not stage.runs("retrain", "PENDING"))
+    until(120, lambda: ended_well(stage, 5))
+    stage.quiet()
+    assert trainings(stage) == 5
+    assert stage.slots() == 0
+    kill_tree(worker)
+
+
+def test_of_two_runs_at_once_one_trains(stage: Scene) -> None:
+    at = stage.measure("2024-08")
+    runs = [stage.start("retrain/dev", use_case=SLUG, period="2024-08", as_of=at.isoformat()) for _ in range(2)]
+    worker = stage.work()
+    until(120, lambda: ended_well(stage, 6))
+    stage.quiet()
+    assert trainings(stage) == 6
+    assert sorted(stage.run(one)["state_name"] for one in runs) == ["Completed", "Suppressed"]
+    kill_tree(worker)
