@@ -20,6 +20,7 @@ from cli.arguments import (
     slugs,
 )
 from cli.deploying import add_commands as add_deploying
+from cli.events import app as events
 from cli.output import Commands, console, show
 from cli.promoting import add_commands as add_promoting
 from cli.quarantine import app as quarantine
@@ -34,6 +35,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(quarantine, name="quarantine")
+app.add_typer(events, name="events")
 add_deploying(app)
 add_promoting(app)
 

@@ -84,9 +84,10 @@ def explain(event: ReceivedEvent, automation: Automation, past: Past, names: Nam
 
 
 def mismatches(event: ReceivedEvent, trigger: EventTrigger) -> Iterator[str]:
-    """Name all that keeps a trigger from looking at an event; nothing if it covers it."""
+    """Name what keeps a trigger from looking at an event: its name, or else all labels; nothing if it covers it."""
     if trigger.expect and not any(matches(one, event.event) for one in trigger.expect | trigger.after):
         yield f"It expects {_listed(sorted(trigger.expect | trigger.after))}, not `{event.event}`."
+        return
     yield from _label_mismatches(trigger.match, event.resource)  # type: ignore[arg-type]
     related = trigger.match_related
     for specification in related if isinstance(related, list) else [related]:

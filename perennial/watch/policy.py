@@ -88,26 +88,34 @@ def record_decision(ws: Workspace, period: Period, as_of: datetime) -> Retrainin
     """
 
     def decision(entries: tuple[Entry, ...]) -> RetrainingDecided | None:
-        if _answer(entries, period, as_of):
-            return None
-        state = fold(entries, as_of)
-        newest = next((one for one in reversed(state.measured) if one.period == period.label), None)
-        known = [one for one in known_deliveries(state, as_of) if one.source == ws.use_case.entity]
-        return decide_retraining(
-            state,
-            period,
-            newest,
-            ws.use_case.retraining,
-            ws.use_case.monitoring,
-            as_of,
-            rows=sum(one.accepted for one in known),
-            waiting=in_the_way(fold(entries), as_of, ws.use_case.retraining.cooldown),
-        )
+        return None if _answer(entries, period, as_of) else _decided(ws, entries, period, as_of)
 
     ws.journal.decide(decision, as_of)
     answer = _answer(ws.journal.entries(), period, as_of)
     assert answer is not None
     return answer
+
+
+def foresee(ws: Workspace, period: Period, as_of: datetime) -> RetrainingDecided:
+    """Say what `record_decision` would answer, or has answered, and write nothing."""
+    entries = ws.journal.entries()
+    return _answer(entries, period, as_of) or _decided(ws, entries, period, as_of)
+
+
+def _decided(ws: Workspace, entries: tuple[Entry, ...], period: Period, as_of: datetime) -> RetrainingDecided:
+    state = fold(entries, as_of)
+    newest = next((one for one in reversed(state.measured) if one.period == period.label), None)
+    known = [one for one in known_deliveries(state, as_of) if one.source == ws.use_case.entity]
+    return decide_retraining(
+        state,
+        period,
+        newest,
+        ws.use_case.retraining,
+        ws.use_case.monitoring,
+        as_of,
+        rows=sum(one.accepted for one in known),
+        waiting=in_the_way(fold(entries), as_of, ws.use_case.retraining.cooldown),
+    )
 
 
 def _answer(entries: tuple[Entry, ...], period: Period, as_of: datetime) -> RetrainingDecided | None:
