@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -71,10 +72,14 @@ class Server:
         While its SQLite file is locked the server answers 503, upon which Prefect's own clients ask again too.
         """
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", **self._login()}
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         text = _answer(request)
         return json.loads(text) if text else None
+
+    def _login(self) -> dict[str, str]:
+        password = self.environment.get("PREFECT_API_AUTH_STRING", "")
+        return {"Authorization": f"Basic {b64encode(password.encode()).decode()}"} if password else {}
 
     def wait(self) -> "Server":
         """Wait until it answers."""

@@ -9,21 +9,29 @@ import pytest
 import yaml
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
+from deployments import desired
 from deployments.apply import MissingBlock, apply, changes
+from deployments.definition import InvalidDefinition, read_definition
 from deployments.item import AUTOMATION, BLOCK, DEPLOYMENT, KINDS, LIMIT, SCHEDULE
 from deployments.plan import Change
-from deployments.server import NoServerKnown, ServerAway, server_of
+from deployments.server import NoServerKnown, NotAllowed, ServerAway, server_of
 from perennial.settings import Settings
 from tests.builders import make_use_case
 from tests.servers import PERENNIAL, Server, free_port, running_server
 
+PASSWORD = "perennial:not-a-secret"
 CRON = {"pipeline": "0 6 2 * *", "monitor": "0 8 * * *"}
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(tmp_path_factory.mktemp("server")) as found:
+    login = {"PREFECT_SERVER_API_AUTH_STRING": PASSWORD, "PREFECT_API_AUTH_STRING": PASSWORD}
+    with (
+        running_server(tmp_path_factory.mktemp("server"), **login) as found,
+        temporary_settings({PREFECT_API_AUTH_STRING: PASSWORD}),
+    ):
         yield found
 
 
@@ -282,6 +290,39 @@ def test_the_command_says_by_its_exit_code_whether_something_differs(
     after = json.loads(server.run(PERENNIAL, "plan", "--env", "prod", "--json"))
     assert after == {"environment": "prod", "server": server.url, "changes": []}
     assert changes(client, settings) == []  # the other environment of this server
+
+
+def test_a_limit_over_several_deployments_is_made_and_kept(
+    server: Server, client: SyncPrefectClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    definition = read_definition("test")
+    monkeypatch.setattr(desired, "read_definition", lambda environment: definition)
+    for slots in (2, 3):
+        definition["limits"] = [{"name": "perennial-fits-test", "limit": slots}]
+        apply(client, settings, lambda _: None)
+        assert server.ask("/v2/concurrency_limits/perennial-fits-test")["limit"] == slots
+    definition["limits"] = []
+    assert told(apply(client, settings, lambda _: None)) == [("delete", LIMIT, "perennial-fits-test")]
+
+
+def test_an_automation_of_a_deployment_that_nobody_declares_is_a_mistake(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    definition = read_definition("test")
+    definition["deployments"] = [one for one in definition["deployments"] if "retrain" not in one["entrypoint"]]
+    monkeypatch.setattr(desired, "read_definition", lambda environment: definition)
+    with pytest.raises(InvalidDefinition, match=r"starts `retrain/test`, which prefect\.yaml does not have"):
+        desired.declared(settings)
+
+
+@pytest.mark.usefixtures("server")
+def test_without_the_password_the_error_says_which_variable_holds_it(settings: Settings) -> None:
+    with (
+        temporary_settings({PREFECT_API_AUTH_STRING: None}),
+        pytest.raises(NotAllowed, match="`PREFECT_API_AUTH_STRING`"),
+        server_of(settings),
+    ):
+        pass
 
 
 def test_without_a_server_the_error_says_how_to_get_one(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
