@@ -6,8 +6,9 @@ It knows no models; `registry` says what is kept there.
 import fcntl
 import logging
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +17,8 @@ from perennial.errors import Permanent, Transient
 from perennial.settings import Settings
 
 _SQLITE = "sqlite:///"
+_CREATING = 0x7065726E
+"""Number of the advisory lock in PostgreSQL below which tables are created."""
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -39,13 +42,19 @@ class NoRegistry(Permanent):
 
 
 def tracking_uri(settings: Settings) -> str:
-    """Return the address of the registry: the declared one, or a SQLite file below a local storage root.
+    """Return the address of the registry: the declared server, or a SQLite file below a local storage root.
 
     Raises:
-        NoRegistry: The storage root is no local folder and no address is declared.
+        NoRegistry: The storage root is no local folder and no address is declared, or it is that of a database.
     """
-    if settings.mlflow_tracking_uri:
-        return settings.mlflow_tracking_uri
+    declared = settings.mlflow_tracking_uri
+    if declared and not declared.startswith(("http://", "https://", _SQLITE)):
+        raise NoRegistry(
+            f"`mlflow_tracking_uri` of `{settings.environment}` is a `{urlsplit(declared).scheme}` address. Expected "
+            "the http(s) address of an MLflow server: the address of a database would carry its password."
+        )
+    if declared:
+        return declared
     if "://" in settings.storage_root:
         raise NoRegistry(
             f"Environment `{settings.environment}` keeps its things in `{settings.storage_root}`, where no SQLite file "
@@ -72,7 +81,10 @@ def registry_client(settings: Settings) -> Iterator[Any]:
     mlflow = _quiet_mlflow()
     try:
         uri = tracking_uri(settings)
-        create_tables(uri)
+        if uri.startswith(_SQLITE):
+            create_tables(uri)
+        if settings.storage_endpoint:  # where the server does not hand artifacts through, clients go there themselves
+            os.environ.setdefault("MLFLOW_S3_ENDPOINT_URL", settings.storage_endpoint)
         yield mlflow.MlflowClient(uri, uri)
     except mlflow.MlflowException as error:
         raise _explained(error.get_http_status_code(), error.message, settings) from error
@@ -84,9 +96,17 @@ def registry_client(settings: Settings) -> Iterator[Any]:
 
 
 def create_tables(uri: str) -> None:
-    """Create the tables of a registry that is a SQLite file, unless they exist; other databases lock by themselves."""
+    """Create the tables of a registry's database, unless they exist, while nobody else may.
+
+    Of several that create them at once in PostgreSQL all but one end with an error; a SQLite file breaks for good.
+
+    Raises:
+        RegistryUnavailable: PostgreSQL did not answer.
+    """
     if uri.startswith(_SQLITE):
         _create_tables_once(Path(uri.removeprefix(_SQLITE)))
+    elif uri.startswith("postgresql"):
+        _create_tables_in_turn(uri)
 
 
 def unless_there(create: Any, *args: Any, **kwargs: Any) -> None:
@@ -129,10 +149,29 @@ def _create_tables_once(database: Path) -> None:
             return
         unfinished = database.with_name(f"{database.name}.unfinished")
         unfinished.unlink(missing_ok=True)
-        client = _quiet_mlflow().MlflowClient(f"{_SQLITE}{unfinished}", f"{_SQLITE}{unfinished}")
-        client.search_experiments(max_results=1)
-        client.search_registered_models(max_results=1)
+        _open_stores(f"{_SQLITE}{unfinished}")
         unfinished.rename(database)
+
+
+def _create_tables_in_turn(uri: str) -> None:
+    import psycopg2
+
+    try:
+        waiting = psycopg2.connect(re.sub(r"^postgresql\+\w+", "postgresql", uri))
+    except psycopg2.OperationalError as error:
+        said = (str(error).splitlines() or ["no answer"])[0]
+        raise RegistryUnavailable(f"The database of the model registry did not answer: {said}. Try again.") from None
+    with closing(waiting), waiting, waiting.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CREATING])
+        cursor.execute("SELECT to_regclass('alembic_version') IS NOT NULL")  # written last, with all tables before it
+        if cursor.fetchone() == (False,):
+            _open_stores(uri)
+
+
+def _open_stores(uri: str) -> None:
+    client = _quiet_mlflow().MlflowClient(uri, uri)
+    client.search_experiments(max_results=1)
+    client.search_registered_models(max_results=1)
 
 
 def _explained(status: int, said: str, settings: Settings) -> Permanent | Transient:

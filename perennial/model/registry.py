@@ -6,11 +6,18 @@ serve come from our own store, not from here. Only this module and the two `mlfl
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from perennial.model.artifact import load_model
 from perennial.model.evidence import make_evidence
-from perennial.model.mlflow_client import registry_client, shown_uri, tracking_uri, unless_gone, unless_there
+from perennial.model.mlflow_client import (
+    RegistryRefused,
+    registry_client,
+    shown_uri,
+    tracking_uri,
+    unless_gone,
+    unless_there,
+)
 from perennial.model.mlflow_run import MODEL_TAG, digest_tags, finish_run, write_run
 from perennial.records import Entry, Registered, Trained
 from perennial.state import State, fold
@@ -28,7 +35,7 @@ def register(ws: Workspace, trained: Trained, as_of: datetime) -> Registered:
 
     Raises:
         RegistryUnavailable: The tracking server did not answer. Nothing is lost; register again.
-        RegistryRefused: The tracking server said no.
+        RegistryRefused: The tracking server said no, or does not have what was just written to it.
     """
     done = ws.state().registered.get(trained.model)
     if done is not None:
@@ -36,7 +43,9 @@ def register(ws: Workspace, trained: Trained, as_of: datetime) -> Registered:
     with registry_client(ws.settings) as client:
         if not _versions(client, ws, trained.model):
             _publish(client, ws, trained, as_of)
-        found, *others = _versions(client, ws, trained.model)
+        found, *others = _versions(client, ws, trained.model) or _lost(
+            ws, f"the version of model `{trained.model[:12]}`"
+        )
         _withdraw(client, found, others)
         finish_run(client, found.run_id, as_of)
     record = Registered(model=trained.model, version=int(found.version), run=found.run_id)
@@ -56,15 +65,20 @@ def project_aliases(ws: Workspace) -> tuple[str, ...]:
 
     Returns:
         What it changed, a sentence each.
+
+    Raises:
+        RegistryUnavailable: The tracking server did not answer.
+        RegistryRefused: The tracking server said no, or has lost a version that the journal names.
     """
     state = ws.state()
     if not state.registered:
         return ()
     with registry_client(ws.settings) as client:
-        return (*_set_aliases(client, ws.use_case.slug, state), *_tag_verdicts(client, ws.use_case.slug, state))
+        return (*_set_aliases(client, ws, state), *_tag_verdicts(client, ws.use_case.slug, state))
 
 
-def _set_aliases(client: Any, name: str, state: State) -> Iterator[str]:
+def _set_aliases(client: Any, ws: Workspace, state: State) -> Iterator[str]:
+    name = ws.use_case.slug
     held = {alias: int(one) for alias, one in client.get_registered_model(name).aliases.items()}
     champion = state.champion.version if state.champion else None
     judged = state.judged[-1].version if state.judged else None
@@ -75,6 +89,8 @@ def _set_aliases(client: Any, name: str, state: State) -> Iterator[str]:
             client.delete_registered_model_alias(name, alias)
             yield f"`{alias}` is no version any more"
         else:
+            if not client.search_model_versions(f"name = '{name}' and version_number = {wanted}"):
+                _lost(ws, f"version {wanted}")
             client.set_registered_model_alias(name, alias, str(wanted))
             yield f"`{alias}` is version {wanted}"
 
@@ -106,6 +122,14 @@ def _publish(client: Any, ws: Workspace, trained: Trained, as_of: datetime) -> N
 def _versions(client: Any, ws: Workspace, model: str) -> list[Any]:
     found = client.search_model_versions(f"name = '{ws.use_case.slug}' and tags.`{MODEL_TAG}` = '{model}'")
     return sorted(found, key=lambda one: int(one.version))
+
+
+def _lost(ws: Workspace, what: str) -> NoReturn:
+    raise RegistryRefused(
+        f"The model registry `{shown_uri(ws.settings)}` does not have {what} of `{ws.use_case.slug}`: somebody deleted "
+        "it, or an older database was restored. What serves is not touched, since models and decisions are in "
+        f"`{ws.settings.storage_root}`. Restore MLflow's database from a backup, or register the next training."
+    )
 
 
 def _withdraw(client: Any, kept: Any, others: list[Any]) -> None:

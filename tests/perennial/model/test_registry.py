@@ -18,6 +18,7 @@ import sqlalchemy
 from mlflow.protos.databricks_pb2 import REQUEST_LIMIT_EXCEEDED, TEMPORARILY_UNAVAILABLE
 
 from perennial.errors import Permanent, Transient
+from perennial.model import registry
 from perennial.model.artifact import InvalidModel, load_golden, load_model
 from perennial.model.mlflow_client import NoRegistry, RegistryRefused, RegistryUnavailable, registry_client, shown_uri
 from perennial.model.registry import project_aliases, register, tracking_uri
@@ -251,12 +252,39 @@ def aliases(client: mlflow.MlflowClient) -> dict[str, int]:
     return {name: int(one) for name, one in client.get_registered_model("shop-returns").aliases.items()}
 
 
+def test_a_version_that_the_registry_lost_is_refused_with_what_to_do(
+    ws: Workspace, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, publish = trained(ws), registry._publish
+
+    def publish_and_lose(*given: Any) -> None:
+        publish(*given)
+        client.delete_model_version("shop-returns", "1")
+
+    monkeypatch.setattr(registry, "_publish", publish_and_lose)
+    with pytest.raises(RegistryRefused, match=f"does not have the version of model `{one.model[:12]}`"):
+        register(ws, one, AS_OF)
+    assert ws.state().registered == {}
+
+
+def test_an_alias_of_a_version_that_the_registry_lost_is_refused(ws: Workspace, client: mlflow.MlflowClient) -> None:
+    one = trained(ws)
+    register(ws, one, AS_OF)
+    release(ws, 1, one.model)
+    client.delete_model_version("shop-returns", "1")
+    with pytest.raises(RegistryRefused, match=r"does not have version 1 of `shop-returns`.* Restore"):
+        project_aliases(ws)
+
+
 def test_the_address_is_the_declared_one_or_a_file_below_a_local_root(tmp_path: Path) -> None:
     local = Settings(environment="dev", storage_root=str(tmp_path))
     assert tracking_uri(local) == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
     assert tracking_uri(local.model_copy(update={"mlflow_tracking_uri": "http://mlflow"})) == "http://mlflow"
     with pytest.raises(NoRegistry, match="Set `mlflow_tracking_uri`"):
         tracking_uri(Settings(environment="prod", storage_root="s3://bucket"))
+    with pytest.raises(NoRegistry, match="is a `postgresql` address") as refused:
+        tracking_uri(local.model_copy(update={"mlflow_tracking_uri": "postgresql://me:canary@host/mlflow"}))
+    assert "canary" not in str(refused.value)
 
 
 @pytest.fixture
