@@ -1,9 +1,32 @@
-"""Secrets that flows need and their process lacks, read from Secret blocks; no message here holds a value."""
+"""Secrets that flows need: read from Secret blocks where their process lacks them, and kept out of every error.
+
+Prefect shows the text of an error in logs, states and the database, so that is where a value would leak.
+"""
 
 import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import unquote, urlsplit
 
-from perennial.errors import Permanent
+from perennial.errors import PerennialError, Permanent, Transient
 from perennial.settings import Settings
+
+_SECRET = {
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "PREFECT_API_AUTH_STRING",
+    "PREFECT_API_KEY",
+}
+"""Variables whose values are secrets wherever they come from; `load_secrets` adds those that documents name."""
+_WITH_PASSWORD = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "MLFLOW_BACKEND_STORE_URI", "MLFLOW_TRACKING_URI")
+_NAMES_SOMEBODY = ("_ID", "_USER", "_USERNAME")
+"""Ends of variables that say who one is, which is in many texts and no secret."""
+_SHORTEST = 6
+"""Shorter values are words that stand everywhere, and no secrets."""
+_HIDDEN = "********"
 
 
 class MissingSecret(Permanent):
@@ -25,8 +48,55 @@ def load_secrets(settings: Settings) -> None:
         MissingSecret: A block does not exist, cannot be read or is empty; the message names the variable and the
             block, never a value.
     """
+    _SECRET.update(name for name in settings.secrets if not name.endswith(_NAMES_SOMEBODY))
     for name, block in missing_secrets(settings).items():
         os.environ[name] = _read(name, block, settings.environment)
+
+
+@contextmanager
+def keeping_secrets() -> Iterator[None]:
+    """Let no error leave with the value of a secret in its text or in that of an error behind it.
+
+    An error of Perennial stays the same one with the values replaced. Any other becomes one that names it: what
+    libraries keep inside their errors cannot be known.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _holds_secret("".join(traceback.format_exception(error))):
+            raise
+        raise _censored(error) from None
+
+
+def redacted(text: str) -> str:
+    """Return a text with the values of all secrets that this process knows replaced."""
+    for value in _values():
+        text = text.replace(value, _HIDDEN)
+    return text
+
+
+def _censored(error: Exception) -> Exception:
+    if isinstance(error, PerennialError):
+        error.args = tuple(redacted(one) if isinstance(one, str) else one for one in error.args)
+        error.__cause__ = error.__context__ = None
+        if not _holds_secret("".join(traceback.format_exception(error))):
+            return error
+    kind = Transient if isinstance(error, Transient) else Permanent
+    return kind(f"{type(error).__name__}: {redacted(str(error))}")
+
+
+def _holds_secret(text: str) -> bool:
+    return any(value in text for value in _values())
+
+
+def _values() -> list[str]:
+    """Return the values of all secrets that this process knows, the longest first."""
+    values = [os.environ.get(name, "") for name in _SECRET]
+    values += [value.partition(":")[2] for value in values]
+    for name in _WITH_PASSWORD:
+        password = urlsplit(os.environ.get(name, "")).password or ""
+        values += [password, unquote(password)]
+    return sorted({one for one in values if len(one) >= _SHORTEST}, key=len, reverse=True)
 
 
 def _read(name: str, block: str, environment: str) -> str:

@@ -10,6 +10,7 @@ from prefect import get_client
 from prefect.runtime import flow_run
 
 from blocks.environment import current_settings
+from blocks.secrets import keeping_secrets
 from perennial.errors import PerennialError
 from perennial.periods import Period
 from perennial.records import RetrainingDecided
@@ -60,7 +61,8 @@ def occasion(use_case: str, period: str | None = None, as_of: datetime | None = 
     chosen = Period.parse(period) if period else Period.containing(moment, workspace.use_case.every).previous()
     _tag(use_case, workspace.settings.environment)
     try:
-        yield Occasion(workspace, chosen, moment)
+        with keeping_secrets():
+            yield Occasion(workspace, chosen, moment)
     except PerennialError as error:
         artifacts.publish_markdown(use_case, "error", artifacts.failure_report(error), "Why the run failed")
         raise

@@ -6,16 +6,31 @@ references, the journal knows what is done, and hashing or storing them would co
 have no tags, because Prefect asks its server about the concurrency limit of each tag before each task; flow runs do.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
+import prefect
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
+from blocks.secrets import keeping_secrets
 from perennial.errors import Transient
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
+
+
+def task(**policy: Any) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Make a Prefect task whose errors hold no secret; all tasks are made by it, and called like what they run."""
+
+    def make(work: Callable[_P, _R]) -> Callable[_P, _R]:
+        made: Callable[_P, _R] = prefect.task(**policy)(keeping_secrets()(work))
+        return made
+
+    return make
 
 
 def is_transient(task: Any, task_run: TaskRun, state: State[Any]) -> bool:

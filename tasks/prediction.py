@@ -2,12 +2,11 @@
 
 from datetime import datetime
 
-from prefect import task
-
 from perennial.periods import Period
 from perennial.records import Predicted
 from perennial.workspace import Workspace
 from tasks import policies
+from tasks.policies import task
 
 
 @task(**policies.COMPUTING, task_run_name="score {period}")

@@ -2,11 +2,10 @@
 
 from datetime import datetime
 
-from prefect import task
-
 from perennial.records import Answered, Promoted
 from perennial.workspace import Workspace
 from tasks import policies
+from tasks.policies import task
 
 
 @task(**policies.COMPUTING, task_run_name="receive version {version} of {source.settings.environment}")

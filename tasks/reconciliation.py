@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from prefect import get_client, task
+from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State
@@ -24,6 +24,7 @@ from perennial.workspace import Workspace
 from tasks import policies
 from tasks.events import announce, event_id
 from tasks.news import news_of
+from tasks.policies import task
 from tasks.retraining import life_of
 
 

@@ -2,11 +2,10 @@
 
 from datetime import datetime
 
-from prefect import task
-
 from perennial.records import Judged, Registered, Trained
 from perennial.workspace import Workspace
 from tasks import policies
+from tasks.policies import task
 
 
 @task(**policies.TALKING, task_run_name="register {trained.candidate} {trained.model:.8}")

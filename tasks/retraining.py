@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from prefect import get_client, task
+from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
@@ -14,6 +14,7 @@ from perennial.retraining import Outcome
 from perennial.watch.claims import Life, Runner, Suppressed
 from perennial.workspace import Workspace
 from tasks import policies
+from tasks.policies import task
 
 
 @task(**policies.DECIDING, task_run_name="claim the retraining after {period}")

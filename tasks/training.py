@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from prefect import task
-
 from perennial.records import CandidateFit, Trained
 from perennial.workspace import Workspace
 from tasks import policies
+from tasks.policies import task
 
 if TYPE_CHECKING:
     from perennial.model.plan import TrainingPlan

@@ -2,11 +2,10 @@
 
 from datetime import datetime
 
-from prefect import task
-
 from perennial.records import Accepted, Received
 from perennial.workspace import Workspace
 from tasks import policies
+from tasks.policies import task
 
 
 @task(**policies.COMPUTING, task_run_name="accept {received.source} {received.period}")

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +46,16 @@ class Stack:
     def up(self) -> Any:
         """Bring it up, on free ports."""
         return self.json("up", "--prefect-port", str(free_port()), "--mlflow-port", str(free_port()))
+
+    def ask(self, path: str, body: Any = None, **headers: str) -> Any:
+        """Call the API of its Prefect server: GET without a body, POST with one."""
+        data, url = (
+            None if body is None else json.dumps(body).encode(),
+            self.services["prefect"].address + "/api" + path,
+        )
+        request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.loads(answer.read())
 
     @property
     def services(self) -> dict[str, Service]:
