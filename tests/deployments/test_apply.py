@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
@@ -250,16 +250,17 @@ def test_a_block_that_was_edited_by_hand_is_mended(
     assert server.ask(f"/block_documents/{block['id']}")["data"] == block["data"]
 
 
+@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
 @pytest.mark.usefixtures("applied")
 def test_a_work_pool_of_another_type_is_made_anew_and_used(
-    server: Server, client: SyncPrefectClient, settings: Settings
+    server: Server, client: SyncPrefectClient, settings: Settings, kind: Literal["docker", "kubernetes"]
 ) -> None:
-    contained = settings.model_copy(update={"work_pool": "docker"})
+    contained = settings.model_copy(update={"work_pool": kind})
     (planned,) = changes(client, contained)
-    assert planned.fields["type"] == ("process", "docker")
+    assert planned.fields["type"] == ("process", kind)
     apply(client, contained, lambda _: None)
     assert changes(client, contained) == []
-    assert server.ask("/work_pools/perennial-test")["type"] == "docker"
+    assert server.ask("/work_pools/perennial-test")["type"] == kind
     assert server.ask("/deployments/name/train/test")["work_pool_name"] == "perennial-test"
 
 
