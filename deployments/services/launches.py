@@ -72,8 +72,9 @@ def prefect_launch(settings: Settings, host: str, port: int) -> Launch:
 def mlflow_launch(settings: Settings, host: str, port: int) -> Launch:
     """Return how the MLflow server of an environment is started: one process that runs no jobs.
 
-    Experiments keep their artifacts below the storage root, which clients read and write themselves: a store that
-    was written through the server is also readable without it.
+    Experiments keep their artifacts below the storage root. In a folder clients read and write them themselves: what
+    was written through the server is then also readable without it. In an object store the server alone does, so that
+    whoever may log in needs no keys of the store.
 
     Raises:
         MissingDatabase: `MLFLOW_BACKEND_STORE_URI` is not set outside dev.
@@ -81,7 +82,7 @@ def mlflow_launch(settings: Settings, host: str, port: int) -> Launch:
     address = f"http://{host}:{port}"
     variables = {
         "MLFLOW_BACKEND_STORE_URI": _registry_database(settings),
-        "MLFLOW_DEFAULT_ARTIFACT_ROOT": f"{_root(settings)}/mlflow/artifacts",
+        **_artifacts(settings),
         "MLFLOW_SERVER_ALLOWED_HOSTS": _hosts(host, port),
         "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": address,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -89,7 +90,7 @@ def mlflow_launch(settings: Settings, host: str, port: int) -> Launch:
         "GIT_PYTHON_REFRESH": "quiet",
     }
     command = [sys.executable, "-m", "deployments.services.mlflow_server", "--host", host, "--port", str(port)]
-    command += ["--workers", "1", "--no-serve-artifacts"]
+    command += ["--workers", "1"]
     if is_secured(settings):
         variables |= _logins(settings)
         command += ["--app-name", "basic-auth"]
@@ -150,6 +151,14 @@ def _needed(settings: Settings, name: str, example: str) -> str:
             f"environment of this command, as {example}; only dev brings databases of its own."
         )
     return os.environ[name]
+
+
+def _artifacts(settings: Settings) -> dict[str, str]:
+    place = f"{_root(settings)}/mlflow/artifacts"
+    if "://" not in place:
+        return {"MLFLOW_SERVE_ARTIFACTS": "false", "MLFLOW_DEFAULT_ARTIFACT_ROOT": place}
+    endpoint = {"MLFLOW_S3_ENDPOINT_URL": settings.storage_endpoint} if settings.storage_endpoint else {}
+    return {"MLFLOW_SERVE_ARTIFACTS": "true", "MLFLOW_ARTIFACTS_DESTINATION": place, **endpoint}
 
 
 def _root(settings: Settings) -> str:
