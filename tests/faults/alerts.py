@@ -84,15 +84,17 @@ class Scene:
 
     def quiet(self, seconds: float = 120) -> None:
         """Wait until no run is under way or waits for a worker."""
-        until(seconds, lambda: not [one for flow in ("retrain", "train") for one in self._unfinished(flow)])
+        until(
+            seconds, lambda: not [one for flow in ("retrain", "train", "reconcile") for one in self._unfinished(flow)]
+        )
 
     def _unfinished(self, flow: str) -> list[dict[str, Any]]:
         return [one for one in self.runs(flow) if one["state_type"] not in ENDED]
 
-    def slots(self) -> int:
-        """Return how many concurrency slots of deployments are taken."""
-        found = self.server.ask("/deployments/filter", {})
-        return sum(one["global_concurrency_limit"]["active_slots"] for one in found)
+    def slots(self, deployment: str = "retrain/dev") -> int:
+        """Return how many concurrency slots of a deployment are taken."""
+        found = self.server.ask(f"/deployments/name/{deployment}")
+        return int(found["global_concurrency_limit"]["active_slots"])
 
     def pause_schedules(self) -> None:
         """Let nothing start by cron, so that a test knows who started what."""
