@@ -158,23 +158,35 @@ def _apply(state: State, entry: Entry) -> None:  # noqa: C901  one case per kind
             state.predicted.append(record)
         case Measured() as record:
             state.measured.append(record)
-        case Promoted() as record:
-            state.promoted[record.model] = record
-            state.trained_at.setdefault(record.trained.key, record.trained_at)
-            state.verdicts_before[record.model] = len(state.judged)
-        case PromotionRefused() as record:
-            state.promotions_refused.append(record)
-        case Answered() as record:
-            state.answered.append(record)
-        case RetrainingDecided() as record:
+        case Promoted() | PromotionRefused() | Answered() as record:
+            _promote(state, record)
+        case RetrainingDecided() | RetrainingClaimed() | RetrainingEnded() as record:
+            _retrain(state, record, entry)
+
+
+def _retrain(state: State, record: RetrainingDecided | RetrainingClaimed | RetrainingEnded, entry: Entry) -> None:
+    match record:
+        case RetrainingDecided():
             state.decided.append(record)
             if record.action == "retrain":
                 state.requests[entry.seq] = Request(entry.seq, entry.at, record)
-        case RetrainingClaimed() as record:
+        case RetrainingClaimed():
             state.requests[record.request].claims.append(record)
             state.requests[record.request].ended = None
-        case RetrainingEnded() as record:
+        case RetrainingEnded():
             state.requests[record.request].ended = record
+
+
+def _promote(state: State, record: Promoted | PromotionRefused | Answered) -> None:
+    match record:
+        case Promoted():
+            state.promoted[record.model] = record
+            state.trained_at.setdefault(record.trained.key, record.trained_at)
+            state.verdicts_before[record.model] = len(state.judged)
+        case PromotionRefused():
+            state.promotions_refused.append(record)
+        case Answered():
+            state.answered.append(record)
 
 
 def _train_by_hand(state: State, at: datetime) -> None:

@@ -137,6 +137,18 @@ def test_an_approved_model_serves_and_promoting_it_again_changes_nothing(target:
     assert target.ws.journal.entries() == entries
 
 
+def test_where_a_server_has_the_deployment_the_command_starts_it(server: Server) -> None:
+    flow = server.ask("/flows/", {"name": "promote"})
+    server.ask("/deployments/", {"name": "test", "flow_id": flow["id"], "entrypoint": "flows.promotion.promote"})
+    command = ("promote", "shop-returns", "--from", "dev", "--to", "test", "--version", "1", "--json")
+    told = json.loads(server.run(PERENNIAL, *command))
+    run = server.ask(f"/flow_runs/{told['run']}")
+    assert (told["deployment"], run["state_type"]) == ("promote/test", "SCHEDULED")
+    assert run["parameters"] == {"use_case": "shop-returns", "source": "dev", "version": 1, "as_of": None}
+    assert json.loads(server.run(PERENNIAL, "approvals", "--json")) == []
+    assert "No promotion waits" in server.run(PERENNIAL, "approve", told["run"], "--reason", "x", "--json", expected=1)
+
+
 def test_the_question_shows_verdict_numbers_and_links(target: Target) -> None:
     with target.promoting() as run:
         key = run["state"]["state_details"]["run_input_keyset"]["description"]
