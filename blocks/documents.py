@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import yaml
 from pydantic import ValidationError
@@ -105,10 +105,20 @@ def chosen_settings() -> Settings | None:
     return _chosen.get()
 
 
-def _overrides(prefix: str) -> dict[str, str]:
+def _overrides(prefix: str) -> dict[str, Any]:
     fields = set(Settings.model_fields) - {"environment"}
     given = {field: os.environ.get(f"{prefix}{field.upper()}", "") for field in fields}
-    return {field: text for field, text in given.items() if text}
+    return {field: _written(field, text) for field, text in given.items() if text}
+
+
+def _written(field: str, text: str) -> Any:
+    """Lists and sections are written in a variable as in a document, such as `[slack-webhook/alerts]`."""
+    if get_origin(Settings.model_fields[field].annotation) not in (tuple, dict):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text  # which the field refuses by its own name
 
 
 def _resolve(place: str) -> str:

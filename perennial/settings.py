@@ -14,7 +14,7 @@ class Settings(BaseModel):
     environment: str = Field(description="Name of the environment: dev, test or prod.")
     storage_root: str = Field(description="Folder or object store URL that holds journal, lake, models and reports.")
     mlflow_tracking_uri: str = Field(
-        default="", description="MLflow server or database; empty for a SQLite file below the storage root."
+        default="", description="MLflow server; empty for a SQLite file below the storage root."
     )
     use_cases: str = Field(default="use_cases", description="Folder with one folder per use case.")
     engine: Literal["duckdb"] = Field(default="duckdb", description="What runs the queries.")

@@ -1,13 +1,21 @@
 """The block standards of Prefect, asked of every block that the package exports."""
 
 import inspect
+from datetime import timedelta
 
 import pytest
 from prefect.blocks.core import Block
 from pydantic import ValidationError
 
 import blocks.environment
-from blocks.documents import InvalidEnvironment, UnknownEnvironment, environment_names, read_settings, settings_of
+from blocks.documents import (
+    InvalidEnvironment,
+    UnknownEnvironment,
+    environment_names,
+    read_document,
+    read_settings,
+    settings_of,
+)
 from blocks.environment import Environment
 from perennial.settings import Settings
 
@@ -54,6 +62,34 @@ def test_an_unknown_environment_is_refused_with_a_suggestion() -> None:
 def test_an_override_that_does_not_fit_names_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERENNIAL_THREADS", "many")
     with pytest.raises(InvalidEnvironment, match="threads"):
+        settings_of({"environment": "dev", "storage_root": "x"})
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "value"),
+    [
+        ("notifications", "[slack-webhook/alerts, email/team]", ("slack-webhook/alerts", "email/team")),
+        ("notifications", "[]", ()),
+        ("secrets", "{AWS_SECRET_ACCESS_KEY: storage-secret}", {"AWS_SECRET_ACCESS_KEY": "storage-secret"}),
+        ("approval_timeout", "PT90M", timedelta(minutes=90)),
+        ("threads", "2", 2),
+        ("storage_root", "s3://bucket/prefix", "s3://bucket/prefix"),
+        ("storage_endpoint", "http://127.0.0.1:9000", "http://127.0.0.1:9000"),
+        ("mlflow_tracking_uri", "https://mlflow", "https://mlflow"),
+    ],
+)
+def test_every_kind_of_field_can_be_overridden(
+    field: str, text: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"PERENNIAL_{field.upper()}", text)
+    for document in ({"environment": "test", "storage_root": "x"}, read_document("prod")):
+        assert getattr(settings_of(document), field) == value
+
+
+@pytest.mark.parametrize(("field", "text"), [("notifications", "slack"), ("secrets", "{A: [}"), ("secrets", "A=b")])
+def test_a_list_or_section_that_is_none_names_its_field(field: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"PERENNIAL_{field.upper()}", text)
+    with pytest.raises(InvalidEnvironment, match=field):
         settings_of({"environment": "dev", "storage_root": "x"})
 
 
