@@ -105,6 +105,12 @@ def read_keys(settings: Settings) -> dict[str, str]:
     return keys
 
 
+def given_key(name: str) -> str:
+    """Return the value of a credential that this process was given, also under the name that the server knows it by."""
+    same = {"PREFECT_API_AUTH_STRING": "PREFECT_SERVER_API_AUTH_STRING"}.get(name, name)
+    return os.environ.get(same) or os.environ.get(name, "")
+
+
 def running_address(settings: Settings) -> str | None:
     """Return the URL of the Prefect API of the running stack, `None` when no server of it runs."""
     server = read_stack(settings).running(PREFECT)
@@ -118,7 +124,7 @@ def stack_variables(settings: Settings) -> dict[str, str]:
         return {}
     names = ("PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
     keys = {name: value for name, value in read_keys(settings).items() if name in names}
-    given = {name: os.environ[name] for name in names if os.environ.get(name)}
+    given = {name: value for name in names if (value := given_key(name))}
     registry = read_stack(settings).running(MLFLOW)
     place = {"PERENNIAL_MLFLOW_TRACKING_URI": registry.address} if registry else {}
     return {"PREFECT_API_URL": address, **place, **keys, **given}

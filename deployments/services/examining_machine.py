@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from blocks.documents import PROJECT
 from blocks.secrets import missing_secrets
-from blocks.stack import own_folder, read_stack, run_folder
+from blocks.stack import own_folder, read_keys, read_stack, run_folder
 from deployments.services.doctor import Check, Finding, ok, problem
 from perennial.settings import Settings
 from perennial.store import Store
@@ -101,11 +101,12 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 
 def _secrets(settings: Settings) -> Iterator[Finding]:
-    missing = missing_secrets(settings)
+    generated = read_keys(settings)
+    missing = {name: block for name, block in missing_secrets(settings).items() if name not in generated}
     if not settings.secrets:
         yield ok("secrets", "The environment asks for none.")
     elif not missing:
-        yield ok("secrets", f"Set in this process: {', '.join(settings.secrets)}.")
+        yield ok("secrets", f"Set in this process, or generated for its servers: {', '.join(settings.secrets)}.")
     else:
         blocks = ", ".join(f"`{name}` (or the Secret block `{block}`)" for name, block in missing.items())
         yield Finding("secrets", "skipped", f"Not set in this process: {blocks}. The server is asked for the blocks.")

@@ -10,11 +10,8 @@ import os
 import secrets
 from pathlib import Path
 
-from blocks.stack import read_keys, run_folder
+from blocks.stack import given_key, read_keys, run_folder
 from perennial.settings import Settings
-
-_GIVEN_AS = {"PREFECT_API_AUTH_STRING": ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")}
-"""Other variables that the value may come in; by default the variable itself."""
 
 
 def is_secured(settings: Settings) -> bool:
@@ -31,7 +28,7 @@ def keys_of(settings: Settings) -> dict[str, str]:
     """
     if not is_secured(settings):
         return {}
-    given = {name: text for name in _fresh_keys() for text in [_given(name)] if text}
+    given = {name: text for name in _fresh_keys() if (text := given_key(name))}
     kept = read_keys(settings)
     generated = {name: value for name, value in _fresh_keys().items() if name not in given and name not in kept}
     if generated:
@@ -49,10 +46,6 @@ def write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(path)
-
-
-def _given(name: str) -> str:
-    return next((os.environ[one] for one in _GIVEN_AS.get(name, (name,)) if os.environ.get(one)), "")
 
 
 def _fresh_keys() -> dict[str, str]:
