@@ -24,6 +24,7 @@ from perennial.records import (
     Judged,
     Level,
     Measured,
+    Predicted,
     Promoted,
     Received,
     Record,
@@ -167,12 +168,14 @@ def _seen_at(record: Record, settings: Settings, use_case: str) -> str:
     match record:
         case Registered(version=version, run=run):
             return f"[version {version}]({registry_link(settings, use_case, version)}) in MLflow, run `{run}`"
-        case Judged(version=version) | Released(version=version):
+        case Judged(version=version) | Released(version=version) | Predicted(version=version):
             return f"[version {version}]({registry_link(settings, use_case, version)}) in MLflow"
         case Measured(report=str() as report):
             return f"[Evidently report]({settings.storage_root}/{report})"
         case Trained(model=model) | Promoted(model=model):
             return f"model `{model[:16]}`"
+        case Received(path=path):
+            return f"`{settings.storage_root}/{path}`"
         case _:
             return ""
 

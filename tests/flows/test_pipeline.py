@@ -62,6 +62,12 @@ def test_artifacts_tell_deliveries_candidates_verdict_and_measurement(lived: Wor
     assert "roc_auc" in str(artifacts["shop-returns-candidates"].data)
 
 
+def test_every_run_shows_the_numbers_of_its_journal_entries(lived: Workspace) -> None:
+    shown = {one.flow_run_id for one in ask("read_artifacts", limit=200) if one.key == "shop-returns-journal"}
+    runs = [one for one in ask("read_flow_runs") if one.state_type == "COMPLETED" and "shop-returns" in one.tags]
+    assert runs and {one.id for one in runs} <= shown
+
+
 def test_an_expected_error_fails_the_run_with_its_own_text(server: None, tmp_path: Path) -> None:
     workspace = make_use_case(tmp_path)
     with using(workspace.settings), pytest.raises(Permanent) as failure:

@@ -1,16 +1,31 @@
 """What people read in the Prefect UI, made from records alone."""
 
-from perennial.records import Accepted, Answer, Finding, Interval, Judged, Level, Measured, Verdict
+from perennial.records import (
+    Accepted,
+    Answer,
+    Entry,
+    Finding,
+    Interval,
+    Judged,
+    Level,
+    Measured,
+    Registered,
+    Verdict,
+)
+from perennial.settings import Settings
 from tasks.artifacts import (
     delivery_report,
     drift_rows,
     failure_report,
     gate_report,
+    journal_report,
     markdown_table,
     measurement_report,
 )
+from tests.builders import moment
 
 DIGEST = "0" * 64
+MAY = moment("2024-05-01")
 
 
 def accepted(**changes: object) -> Accepted:
@@ -96,3 +111,21 @@ def test_a_bar_in_a_value_does_not_break_the_table() -> None:
 
 def test_an_error_keeps_its_own_text() -> None:
     assert failure_report(ValueError("what happened")) == "## ❌ ValueError\n\nwhat happened"
+
+
+def test_the_journal_of_a_run_has_numbers_and_links() -> None:
+    settings = Settings(environment="prod", storage_root="s3://prod", mlflow_tracking_uri="https://mlflow:5000")
+    verdict = Verdict(answer=Answer.PASS, reasons=("better",))
+    records = [
+        Registered(model=DIGEST, version=4, run="run-4"),
+        judged(verdict),
+        measured(report="reports/shop/2024-01.r1.html"),
+        accepted(),
+    ]
+    entries = [Entry(seq=number, previous="", at=MAY, record=one) for number, one in enumerate(records, 7)]
+    report = journal_report(entries, settings, "shop")
+    link = "[version 4](https://mlflow:5000/#/models/shop/versions/4) in MLflow"
+    assert f"| 7 | model.registered | {link}, run `run-4` |" in report
+    assert f"| 8 | model.judged | {link} |" in report
+    assert "| 9 | monitoring.measured | [Evidently report](s3://prod/reports/shop/2024-01.r1.html) |" in report
+    assert "| 10 | delivery.accepted |  |" in report
