@@ -49,7 +49,8 @@ class Scene:
     def measure(self, month: str) -> datetime:
         """Let the champion score a month and be measured, and return the moment of it: the end of the month."""
         period = Period.parse(month)
-        deliver(self.workspace, month)
+        for one in MONTHS[: MONTHS.index(month) + 1]:
+            deliver(self.workspace, one)
         predict(self.workspace, period, period.end)
         measured = measure(self.workspace, period, period.end)
         assert any("drift" in one.category for one in measured.findings)
@@ -81,6 +82,19 @@ class Scene:
     def run(self, run: str) -> dict[str, Any]:
         """Return one run."""
         return dict(self.server.ask(f"/flow_runs/{run}"))
+
+    def is_given_up(self, run: str, patience: float) -> bool:
+        """Reconcile once more unless a run was marked as crashed already, and say whether it is."""
+        states = self.server.ask(f"/flow_run_states/?flow_run_id={run}")
+        if any(one["type"] == "CRASHED" for one in states):
+            return True
+        self.reconcile(patience)
+        return False
+
+    def trained(self, month: str) -> int:
+        """Return how many trainings the journal has as of the end of a month."""
+        entries = self.workspace.journal.entries()
+        return sum(one.record.kind == "model.trained" and one.at == Period.parse(month).end for one in entries)
 
     def quiet(self, seconds: float = 120) -> None:
         """Wait until no run is under way or waits for a worker."""
