@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_MONTHS ?= 12
 
-.PHONY: help setup demo test test-long check lint bench mutation lock ui clean
+.PHONY: help setup demo test test-long check lint bench mutation lock up down clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,7 +20,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: setup ## Live through the flights of 2013 month by month (DEMO_MONTHS=4 for a short one)
+demo: up ## Live through the flights of 2013 month by month (DEMO_MONTHS=4 for a short one)
 	@$(BIN)/perennial backfill --periods $(DEMO_MONTHS)
 
 test: setup ## Run the tests that need nothing but this checkout (under 10 minutes)
@@ -47,8 +47,11 @@ lock: ## Compile requirements.lock again (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate -o requirements.lock
 
-ui: setup ## Open what the demo did: Prefect on :4200, MLflow on :5000
-	@$(BIN)/perennial ui
+up: setup ## Start a Prefect server, an MLflow server and a worker, and apply the environment
+	@$(BIN)/perennial up
 
-clean: ## Remove the demo's data (.perennial), keep the environment
+down: ## Stop what `make up` and `make demo` started
+	@test ! -x $(BIN)/perennial || $(BIN)/perennial down
+
+clean: down ## Stop the services and remove the demo's data (.perennial), keep the environment
 	rm -rf .perennial

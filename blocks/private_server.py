@@ -1,7 +1,7 @@
 """A private Prefect server for one process: started in a child, gone with its parent; it serves no UI.
 
 It answers on a free loopback port with a password of its own, and keeps its runs in a SQLite file, which
-`perennial ui` opens. Prefect's own temporary server would be imported into this process first (2 s).
+`perennial up` shows. Prefect's own temporary server would be imported into this process first (2 s).
 """
 
 import asyncio

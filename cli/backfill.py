@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from blocks.stack import read_stack
 from cli.story import show, tell
 from perennial.errors import Permanent
 from perennial.periods import Period
@@ -57,7 +58,7 @@ def run(
             _run_periods(workspace, first or _beginning(workspace), periods, console)
             summary[slug] = _summary(workspace, round(monotonic() - started, 1))
             console.print(_registry_table(workspace, summary[slug]["versions"]))
-    _say_where(summary, console)
+    _say_where(summary, settings, console)
     return summary
 
 
@@ -148,9 +149,11 @@ def _registry_table(workspace: Workspace, versions: list[dict[str, Any]]) -> Tab
     return table
 
 
-def _say_where(summary: dict[str, Any], console: Console) -> None:
+def _say_where(summary: dict[str, Any], settings: Settings, console: Console) -> None:
     console.print()
     for slug, found in summary.items():
         console.print(f"{slug}: {found['seconds']} s; newest report {found['report']}", soft_wrap=True)
-    console.print("`make ui` opens Prefect (runs, artifacts) and MLflow (models, plots).", soft_wrap=True)
+    addresses = [one.address for one in read_stack(settings).services.values() if one.address]
+    looked_at = f"Look at it in {' and '.join(addresses)}" if addresses else "`perennial up` lets you look at it"
+    console.print(f"{looked_at}: Prefect (runs, artifacts) and MLflow (models, plots).", soft_wrap=True)
     console.print("`.venv/bin/perennial history <use case>` tells what served when, and why.", soft_wrap=True)

@@ -212,14 +212,6 @@ def doctor(env: Env = None, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
-def ui() -> None:
-    """Open what was recorded: Prefect on port 4200 and MLflow on port 5000, until Ctrl-C."""
-    from cli.ui import serve
-
-    serve(environment())
-
-
 def main() -> NoReturn:
     """Run the command that the arguments name."""
     from flows.entry import run_to_end

@@ -107,15 +107,21 @@ def _worker(settings: Settings) -> Iterator[Finding]:
 
 
 def _deployments(settings: Settings) -> Iterator[Finding]:
-    told = server_overview(settings)
-    if told is None or "error" in told:
+    from deployments.apply import changes
+    from deployments.server import NoServerKnown, NotAllowed, ServerAway, server_of
+
+    try:
+        with server_of(settings) as client:
+            left = changes(client, settings)
+    except (NoServerKnown, ServerAway, NotAllowed):
         yield Finding("deployments", "skipped", "No server to ask.")
         return
-    if told["deployments"]:
-        yield ok("deployments", f"{len(told['deployments'])} flows are deployed as `{settings.environment}`.")
+    if left:
+        named = ", ".join(f"{one.item.kind} `{one.item.name}`" for one in left[:3]) + (", ..." if len(left) > 3 else "")
+        remedy = f"`perennial plan --env {settings.environment}` shows it, `perennial apply` makes it so."
+        yield problem("deployments", f"The server differs from the code in {len(left)}: {named}.", remedy)
     else:
-        remedy = f"`perennial apply --env {settings.environment}`; `perennial plan` shows it before."
-        yield problem("deployments", f"Nothing is deployed as `{settings.environment}`.", remedy)
+        yield ok("deployments", f"The server has `{settings.environment}` as the code declares it.")
 
 
 def _secret_blocks(settings: Settings) -> Iterator[Finding]:
