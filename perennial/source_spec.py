@@ -36,6 +36,11 @@ class Column(Section):
     description: str = ""
 
 
+def whole(pattern: str) -> str:
+    """Write a pattern so that the whole text must match it."""
+    return f"^(?:{pattern})$"
+
+
 class Volume(Section):
     """How many rows a delivery may have."""
 

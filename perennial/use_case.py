@@ -15,6 +15,18 @@ from perennial.periods import Duration, Every, Period, parse_duration
 from perennial.source_spec import Name, Scalar, Section, Source
 
 SLUG = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+TAKEN_NAMES = (
+    "batch",
+    "features_digest",
+    "label",
+    "model_version",
+    "predicted_at",
+    "prediction_id",
+    "release",
+    "score",
+    "snapshot",
+)
+"""Columns that tables of the lake get beside the key and the features, so that neither may be called so."""
 Slug = Annotated[str, StringConstraints(pattern=SLUG, max_length=53)]
 
 

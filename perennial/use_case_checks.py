@@ -9,8 +9,8 @@ from pathlib import Path
 
 from perennial.errors import nearest
 from perennial.plain_yaml import Place
-from perennial.source_spec import PythonRead, Source
-from perennial.use_case import UseCase
+from perennial.source_spec import PythonRead, Source, whole
+from perennial.use_case import TAKEN_NAMES, UseCase
 
 ESTIMATOR_NAMES = {
     "binary": ("majority", "logistic_regression", "xgboost"),
@@ -30,6 +30,7 @@ def contradictions(use_case: UseCase, root: Path) -> Iterator[Contradiction]:
     """
     yield from _metrics(use_case)
     yield from _estimators(use_case)
+    yield from _key(use_case)
     yield from _features(use_case)
     yield from _schedules(use_case)
     for name, source in use_case.sources.items():
@@ -53,6 +54,13 @@ def _estimators(use_case: UseCase) -> Iterator[Contradiction]:
         if candidate.estimator not in known:
             place = ("training", "candidates", name, "estimator")
             yield place, _unknown(candidate.estimator, f"estimator for `{use_case.task}`", known)
+
+
+def _key(use_case: UseCase) -> Iterator[Contradiction]:
+    for name in use_case.key:
+        if name.lower() in (*TAKEN_NAMES, "event_time"):
+            place = ("sources", use_case.entity, "key")
+            yield place, f"`{name}` is a column that predictions get besides the key; call the key column otherwise"
 
 
 def _features(use_case: UseCase) -> Iterator[Contradiction]:
@@ -110,7 +118,23 @@ def _pattern_problem(pattern: str) -> str | None:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         return f"`{pattern}` is no regular expression: {error}"
-    return None
+    if _can_be_matched(pattern):
+        return None
+    return (
+        f"`{pattern}` cannot be matched in one pass over a text, as every row is: look-around, references to groups "
+        "and very large repetitions are not known. Write it without them, or check it in the source"
+    )
+
+
+def _can_be_matched(pattern: str) -> bool:
+    """Ask the library by which `data/contract` will match it."""
+    import polars as pl
+
+    try:
+        pl.Series([""]).str.contains(whole(pattern))
+    except pl.exceptions.ComputeError:
+        return False
+    return True
 
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from perennial.data.casting import TIME, TYPES, cast
 from perennial.errors import Permanent
-from perennial.source_spec import Column, Source
+from perennial.source_spec import Column, Source, whole
 
 ROW = "row number"
 REASON = "row reason"
@@ -183,8 +183,8 @@ def _checks(source: Source, name: str, column: Column, end: datetime | None) -> 
         allowed = list(column.values)
         checks.append(check("is none of its values", lambda value: value.cast(pl.String).is_in(allowed)))
     if column.pattern is not None:
-        whole = f"^(?:{column.pattern})$"
-        checks.append(check("does not match its pattern", lambda value: value.cast(pl.String).str.contains(whole)))
+        pattern = whole(column.pattern)
+        checks.append(check("does not match its pattern", lambda value: value.cast(pl.String).str.contains(pattern)))
     if end is not None and name == source.event_time:
         checks.append(check("after the end of its period", lambda value: value < pl.lit(end)))
     return checks

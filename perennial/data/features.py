@@ -17,7 +17,7 @@ from perennial.errors import Permanent
 from perennial.periods import Period, Window
 from perennial.records import Accepted, FeaturesBuilt
 from perennial.state import State, fold
-from perennial.use_case import UseCase
+from perennial.use_case import TAKEN_NAMES, UseCase
 from perennial.workspace import Workspace
 
 _COMPUTED = "computed_features"
@@ -167,9 +167,12 @@ def _checked_columns(schema: pa.Schema, use_case: UseCase, name: str) -> Feature
             f"`{name}` gives no column `{missing[0]}`. Expected {_listed((*use_case.key, 'event_time'))} and the "
             f"features; got {_listed(schema.names)}. Select `o.{missing[0]}` from `observations o`."
         )
-    taken = [one for one in ("label", "snapshot") if one in schema.names]
+    taken = [one for one in schema.names if one.lower() in TAKEN_NAMES]
     if taken:
-        raise FeaturesQueryWrong(f"`{name}` gives a column `{taken[0]}`, a name that is taken. Rename it with `AS`.")
+        raise FeaturesQueryWrong(
+            f"`{name}` gives a column `{taken[0]}`, a name that is taken: tables of the lake have a column of "
+            f"that name beside the features. Rename it with `AS`; taken are {_listed(TAKEN_NAMES)}."
+        )
     columns = _columns(schema, use_case)
     for one in columns.all:
         if one not in columns.numeric and one not in columns.categorical:

@@ -21,15 +21,10 @@ from perennial.workspace import Workspace
 
 _TABLE, _PARTITION = "predictions", "batch"
 _ID = "id:json"
-_ADDED = ("prediction_id", "event_time", "predicted_at", "model_version", "release", "score", "features_digest")
 
 
 class NothingReleased(Permanent):
     """There is no champion yet, so nobody may score."""
-
-
-class TakenName(Permanent):
-    """A key column has the name of a column that predictions add."""
 
 
 def predict(ws: Workspace, period: Period, as_of: datetime) -> Predicted:
@@ -49,7 +44,6 @@ def predict(ws: Workspace, period: Period, as_of: datetime) -> Predicted:
         raise NothingReleased(
             f"No version of `{ws.use_case.slug}` was released by {as_of:%F %R}. Train, register and deploy one first."
         )
-    _require_free_names(ws)
     built = build_features(ws, period, as_of)
     done = _found(ws.state(), built, champion)
     return done or _score(ws, built, champion, as_of)
@@ -104,15 +98,6 @@ def _found(state: State, built: FeaturesBuilt, champion: Released) -> Predicted 
 
 def _batch(period: str, release: int, snapshot: str) -> str:
     return f"{period}.r{release}.{snapshot.rpartition('.')[2][:8]}"
-
-
-def _require_free_names(ws: Workspace) -> None:
-    for column in ws.use_case.key:
-        if column in (*_ADDED, _PARTITION):
-            raise TakenName(
-                f"The key column `{column}` of `{ws.use_case.slug}` has the name of a column that `{_TABLE}` adds. "
-                f"Rename it in use_case.yaml; {', '.join(f'`{one}`' for one in (*_ADDED, _PARTITION))} are taken."
-            )
 
 
 def _json(key: Sequence[str]) -> str:

@@ -88,6 +88,15 @@ def test_a_good_file_loads_with_its_slug_and_folder(tmp_path: Path) -> None:
     assert use_case_slugs(tmp_path) == ["shop-returns"]
 
 
+@pytest.mark.parametrize("name", ["score", "Score", "batch", "model_version"])
+def test_a_key_with_the_name_of_a_column_of_predictions_is_refused(tmp_path: Path, name: str) -> None:
+    line = GOOD[: GOOD.index("key:")].count("\n") + 1
+    found = problems(tmp_path, GOOD.replace("order_id", name))
+    assert found == [
+        f"{line}: `{name}` is a column that predictions get besides the key; call the key column otherwise"
+    ]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "what"),
     [
@@ -119,6 +128,10 @@ def test_a_good_file_loads_with_its_slug_and_folder(tmp_path: Path) -> None:
         ('"0 6 * * mon-fri"', '"0 25 * * *"', "`25` in `0 25 * * *` is no hour of a cron line: expected 0 to 23"),
         ('"0 6 * * mon-fri"', '"@daily"', "`@daily` is no cron line: expected 5 fields"),
         ('pattern: "[a-z]+"', 'pattern: "[a-z"', "`[a-z` is no regular expression"),
+        *(
+            ('pattern: "[a-z]+"', f"pattern: '{unmatched}'", f"`{unmatched}` cannot be matched in one pass")
+            for unmatched in (r"(?!app).+", r"(?<=a)pp", r"([a-z])\1", r"app\Z", r"(\w{999}){999}", r"(?>a)b")
+        ),
         ("{type: string}", "{type: integer, min: 3, max: 2}", "`min` 3 of `order_id` is more than `max` 2"),
         ("channel: {", "delivery: {", "`delivery` is a column that every table gets besides those declared"),
         ("channel: {", "known_at: {", "`known_at` is a column that every table gets besides those declared"),

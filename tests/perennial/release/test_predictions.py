@@ -15,7 +15,7 @@ from perennial.model.artifact import InvalidModel, load_model
 from perennial.model.constant import Constant
 from perennial.periods import Period
 from perennial.records import Entry, Predicted, Record
-from perennial.release.predictions import NothingReleased, TakenName, batch_name, predict, prediction_rows
+from perennial.release.predictions import NothingReleased, batch_name, predict, prediction_rows
 from perennial.workspace import Workspace
 from tests.builders import deliver, moment, write_month
 from tests.perennial.release.conftest import MAY, Shop
@@ -137,12 +137,3 @@ def test_a_changed_model_scores_nothing(shop: Shop) -> None:
     with pytest.raises(InvalidModel, match=r"encoder\.json"):
         predict(shop.ws, APRIL, MAY)
     assert lake.version(shop.ws, "predictions") is None
-
-
-def test_a_key_with_a_taken_name_is_refused_before_anything_is_written(shop: Shop) -> None:
-    shop.serve(shop.trained)
-    orders = shop.ws.use_case.sources["orders"]
-    renamed = orders.model_copy(update={"key": ("score",)})
-    use_case = shop.ws.use_case.model_copy(update={"sources": shop.ws.use_case.sources | {"orders": renamed}})
-    with pytest.raises(TakenName, match="The key column `score`"):
-        predict(Workspace(use_case, shop.ws.settings), APRIL, MAY)
