@@ -200,6 +200,13 @@ def _of_models(environment: str, pace: Pace) -> Iterator[Notice]:
         "{{ event.resource.name }}: version {{ event.payload.version }} serves. {{ event.payload.reason }}",
     )
     yield (
+        "a promoted model waits for a person",
+        "The gate passed it here, and somebody has to let it serve.",
+        _of_use_cases(environment, "perennial.approval.requested"),
+        "{{ event.resource.name }}: may version {{ event.payload.version }}, promoted from {{ event.payload.source }}, "
+        "serve? perennial approve {{ event.payload.run }} --reason ..., or reject",
+    )
+    yield (
         "a retraining was given up",
         "It was tried as often as it may be, and somebody has to look.",
         _of_use_cases(environment, "perennial.retraining.abandoned"),
