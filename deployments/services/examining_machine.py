@@ -75,7 +75,7 @@ def _installed(name: str) -> str | None:
 def _storage(settings: Settings) -> Iterator[Finding]:
     root = settings.storage_root
     try:
-        store, probe = Store(root), uuid4().hex.encode()
+        store, probe = Store(root, settings.storage_endpoint), uuid4().hex.encode()
         store.put("run/probe", probe)
         is_same = store.get("run/probe") == probe
     except Exception as error:  # obstore, botocore and the file system each have their own
