@@ -28,6 +28,7 @@ class ObjectFiles(AbstractFileSystem):  # type: ignore[misc]
         super().__init__()
         self.protocol = store.root.partition("://")[0]
         self.store = store
+        self._sizes: dict[str, int] = {}
         self._trouble: PerennialError | None = None
 
     @classmethod
@@ -36,7 +37,9 @@ class ObjectFiles(AbstractFileSystem):  # type: ignore[misc]
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Return the size of an object."""
-        return {"name": path, "size": self.noting(self.store.size, path), "type": "file"}
+        if path not in self._sizes:  # the engine asks often, and each time would be a request
+            self._sizes[path] = self.noting(self.store.size, path)
+        return {"name": path, "size": self._sizes[path], "type": "file"}
 
     def modified(self, path: str) -> datetime:
         """Return the same for all."""
