@@ -1,0 +1,47 @@
+"""The automations of an environment: what they are called, what they start, and that they stay within it."""
+
+import re
+
+import pytest
+from prefect.events.actions import ChangeFlowRunState
+
+from deployments.automations import Notify, StartRun, automations
+from deployments.definition import read_definition
+
+EVERY = automations("prod", ("custom-webhook/slack-prod",))
+
+
+def test_names_are_unique_and_end_with_their_environment() -> None:
+    names = [one.name for one in EVERY]
+    assert len(set(names)) == len(names)
+    assert all(one.endswith("(prod)") for one in names)
+
+
+@pytest.mark.parametrize("spec", EVERY, ids=lambda spec: spec.name)
+def test_each_stays_within_its_environment_and_says_what_it_is_for(spec: object) -> None:
+    assert spec.description.endswith(".") and spec.actions  # type: ignore[attr-defined]
+    assert "prod" in str(spec.trigger.match) + str(spec.trigger.match_related)  # type: ignore[attr-defined]
+
+
+def test_without_a_block_nobody_is_told_and_all_else_is_the_same() -> None:
+    silent = automations("prod")
+    assert silent == [one for one in EVERY if not any(isinstance(action, Notify) for action in one.actions)]
+
+
+def test_what_is_started_is_deployed() -> None:
+    deployed = {one["entrypoint"].rpartition(".")[2] for one in read_definition("prod")["deployments"]}
+    started = {action.deployment for one in EVERY for action in one.actions if isinstance(action, StartRun)}
+    assert started == {"retrain/prod", "pipeline/prod", "validate/prod", "reconcile/prod"}
+    assert {one.partition("/")[0] for one in started} <= deployed
+
+
+def test_an_operator_in_a_bare_template_is_in_parentheses() -> None:
+    given = [action.parameters for one in EVERY for action in one.actions if isinstance(action, StartRun)]
+    bare = [text for one in given for text in one.values() if re.fullmatch(r"\{\{[^{}]*\}\}", text) and " or " in text]
+    assert bare and all(re.fullmatch(r"\{\{ \(.*\) \}\}", text) for text in bare)
+
+
+def test_a_crashed_run_is_run_again_a_bounded_number_of_times() -> None:
+    [restart] = [one for one in EVERY if one.name == "restart crashed runs (prod)"]
+    assert restart.trigger.match.root["prefect.run-count"] == ["1", "2"]  # type: ignore[union-attr]
+    assert isinstance(restart.actions[0], ChangeFlowRunState)
