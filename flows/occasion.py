@@ -13,8 +13,8 @@ from blocks.environment import current_settings
 from blocks.secrets import keeping_secrets
 from perennial.errors import PerennialError
 from perennial.periods import Period
-from perennial.records import RetrainingDecided
 from perennial.state import State, fold
+from perennial.watch.policy import answer_to
 from perennial.workspace import Workspace
 from tasks import artifacts
 
@@ -44,8 +44,7 @@ class Occasion:
     @property
     def is_decided(self) -> bool:
         """True when the question of retraining was answered before, so that this run only repeats another."""
-        records = (one.record for one in self.workspace.journal.entries() if one.at == self.as_of)
-        return any(isinstance(one, RetrainingDecided) and one.period == self.period.label for one in records)
+        return answer_to(self.workspace.journal.entries(), self.period, self.as_of) is not None
 
 
 @contextmanager
@@ -58,7 +57,7 @@ def occasion(use_case: str, period: str | None = None, as_of: datetime | None = 
     """
     workspace = Workspace.open(use_case, current_settings())
     moment = _utc(as_of or flow_run.scheduled_start_time)
-    chosen = Period.parse(period) if period else Period.containing(moment, workspace.use_case.every).previous()
+    chosen = workspace.period(period, moment)
     _tag(use_case, workspace.settings.environment)
     try:
         with keeping_secrets():

@@ -13,6 +13,7 @@ from flows.prediction import predict
 from flows.retraining import renew
 from flows.validation import validate
 from perennial.records import RetrainingDecided
+from perennial.watch.maturity import matured_periods
 from tasks.monitoring import decide_on_retraining
 
 
@@ -21,7 +22,7 @@ def pipeline(use_case: str, period: str | None = None, as_of: datetime | None = 
     """Live through one period.
 
     1. Ingest and validate what the sources delivered.
-    2. Score it with the champion, and measure how the champion does.
+    2. Score it with the champion, and measure how the champion does: now, and in periods whose labels came late.
     3. Decide whether a challenger is due.
     4. If so, train it, let the gate judge it, and release it when it passed, unless another run does so already.
 
@@ -30,9 +31,11 @@ def pipeline(use_case: str, period: str | None = None, as_of: datetime | None = 
     with occasion(use_case, period, as_of) as this:
         ingest(**this.parameters)
         validate(**this.parameters)
-        if this.workspace.state().champion and not this.is_decided:
+        if this.workspace.state().champion_before(this.as_of) and not this.is_decided:
             predict(**this.parameters)
-            monitor(**this.parameters)
+            late = matured_periods(this.state, this.workspace.use_case, this.as_of)
+            for one in (*late, this.period):
+                monitor(use_case, period=one.label, as_of=this.as_of)
         decided = decide_on_retraining(this.workspace, this.period, this.as_of)
         if decided.action == "retrain":
             renew(this, again=True)

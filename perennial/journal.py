@@ -71,6 +71,10 @@ class Journal:
         """Number of the newest entry that this view has read; 0 before the first."""
         return len(self._entries)
 
+    def not_before_newest(self, moment: datetime) -> datetime:
+        """Return a moment, or that of the newest entry if it is later: for what was learned now, whatever is asked."""
+        return max([moment, *(entry.at for entry in self.entries())])
+
     def append(self, record: Record, at: datetime, head: int) -> Entry:
         """Add a record after the entry numbered `head`.
 

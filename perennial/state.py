@@ -76,6 +76,8 @@ class State:
     """Moment of release by number."""
     predicted: list[Predicted] = field(default_factory=list)
     measured: list[Measured] = field(default_factory=list)
+    measured_at: list[datetime] = field(default_factory=list)
+    """Moment of each measurement."""
     decided: list[RetrainingDecided] = field(default_factory=list)
     promoted: dict[str, Promoted] = field(default_factory=dict)
     """Models from another environment, by digest, each as it was received last."""
@@ -90,6 +92,11 @@ class State:
     def champion(self) -> Released | None:
         """The release that answers now; `None` before the first."""
         return self.released[-1] if self.released else None
+
+    def champion_before(self, moment: datetime) -> Released | None:
+        """Return the release that answered until a moment, so not one that was made for it."""
+        earlier = [one for one in self.released if self.released_at[one.number] < moment]
+        return earlier[-1] if earlier else None
 
     def training_of(self, model: str) -> Trained | None:
         """Return the newest training that kept this model, for a promoted one as this environment judges it."""
@@ -158,6 +165,7 @@ def _apply(state: State, entry: Entry) -> None:  # noqa: C901  one case per kind
             state.predicted.append(record)
         case Measured() as record:
             state.measured.append(record)
+            state.measured_at.append(entry.at)
         case Promoted() | PromotionRefused() | Answered() as record:
             _promote(state, record)
         case RetrainingDecided() | RetrainingClaimed() | RetrainingEnded() as record:

@@ -1,9 +1,11 @@
 """One use case in one environment: its declaration, store and journal, handed to every stage."""
 
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
 from perennial.journal import Journal
+from perennial.periods import InvalidPeriod, Period
 from perennial.settings import Settings
 from perennial.state import State, fold
 from perennial.store import Store
@@ -38,6 +40,24 @@ class Workspace:
     @cached_property
     def journal(self) -> Journal:
         return Journal(self.store, self.use_case.slug)
+
+    def period(self, label: str | None, moment: datetime) -> Period:
+        """Return a period of the use case by its label, or the newest that has ended at a moment.
+
+        Raises:
+            InvalidPeriod: The label names none, or one of another length than the use case lives by.
+        """
+        every = self.use_case.every
+        if label is None:
+            return Period.containing(moment, every).previous()
+        period = Period.parse(label)
+        if period.every is not every:
+            like = Period.containing(moment, every).previous()
+            raise InvalidPeriod(
+                f"`{label}` is no {every.value}, and `{self.use_case.slug}` lives by the {every.value}: expected a "
+                f"label such as `{like}`. Nothing was read."
+            )
+        return period
 
     def state(self) -> State:
         """Return what the journal amounts to now."""

@@ -65,6 +65,8 @@ def accept(ws: Workspace, received: Received, as_of: datetime) -> Accepted:
     """
     source = declared_source(ws, received.source)
     state = ws.state()
+    if received.revision > 1:
+        as_of = ws.journal.not_before_newest(as_of)
     done = accepted_as(state, received, source.contract_digest)
     if done is not None:
         return done

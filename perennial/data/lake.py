@@ -7,6 +7,7 @@ that the journal names, so an append that was never recorded is never seen, and 
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote as percent_encode
@@ -22,9 +23,16 @@ from perennial.errors import Permanent, Transient
 from perennial.storage_trouble import naming_full_storage, naming_store_trouble
 from perennial.workspace import Workspace
 
+_DIGITS = 16
+"""Of its digest in the name of a file."""
+
 
 class MissingPartition(Permanent):
     """The journal names a partition that the lake does not have."""
+
+
+class DamagedPartition(Permanent):
+    """A file of the lake does not have the bytes that were written."""
 
 
 class RetypedColumn(Permanent):
@@ -76,8 +84,12 @@ def append(
 def files(workspace: Workspace, table: str, partition_by: str, partitions: Sequence[str]) -> list[str]:
     """Return the addresses of the Parquet files of some partitions, in the order of the partitions.
 
+    A file in a folder is read once per process to see that it still has the bytes that its name is the digest of:
+    the engine would read a flipped bit as another value. An object store answers for its own bytes.
+
     Raises:
         MissingPartition: The table or one of the partitions does not exist, or a partition has no rows.
+        DamagedPartition: The bytes of a file changed after they were written.
     """
     held = _open(workspace, table)
     found: list[str] = []
@@ -90,6 +102,9 @@ def files(workspace: Workspace, table: str, partition_by: str, partitions: Seque
                 f"`{workspace.use_case.slug}` names. Restore the table from a backup, or build the partition again."
             )
         found.extend(sorted(uris))
+    for one in found:
+        if "://" not in one:
+            _check_bytes(Path(one))
     return found
 
 
@@ -97,6 +112,22 @@ def version(workspace: Workspace, table: str) -> int | None:
     """Return the newest version of a table, `None` if it does not exist yet."""
     held = _open(workspace, table)
     return held.version() if held is not None else None
+
+
+def _check_bytes(file: Path) -> None:
+    if not file.is_file():
+        raise MissingPartition(f"`{file}` is gone, which its table names. Restore it from a backup.")
+    about = file.stat()
+    if _digest(file, about.st_mtime_ns, about.st_size)[:_DIGITS] != file.stem:
+        raise DamagedPartition(
+            f"`{file}` does not have the bytes that were written: its digest is no longer its name. Nothing was read. "
+            "Restore the file from a backup, or build the partition again."
+        )
+
+
+@lru_cache(maxsize=10_000)
+def _digest(file: Path, modified: int, size: int) -> str:
+    return digest_file(file)
 
 
 def _open(workspace: Workspace, table: str) -> DeltaTable | None:
@@ -144,7 +175,7 @@ def _store(
     count = write_parquet(rows, file, stored)
     if not count:
         return []
-    path = f"{partition_by}={percent_encode(partition, safe='')}/{digest_file(file)[:16]}.parquet"
+    path = f"{partition_by}={percent_encode(partition, safe='')}/{digest_file(file)[:_DIGITS]}.parquet"
     workspace.store.upload(f"lake/{workspace.use_case.slug}/{table}/{path}", file)
     about = file.stat()
     statistics = json.dumps({"numRecords": count})

@@ -39,7 +39,8 @@ def receive(ws: Workspace, source: str, period: Period | None, as_of: datetime) 
         ws: Where to.
         source: A key of `sources`.
         period: What to ask the source for; ignored for a reference source, whose period is `whole`.
-        as_of: The moment of receipt, UTC.
+        as_of: The moment of receipt, UTC; a correction counts from the newest moment of the journal at the earliest,
+            so that no computation of the past changes.
 
     Raises:
         UnreadableSource, UnreadableFile, BadAdapter: Nothing was landed; the source or its declaration must change.
@@ -61,7 +62,8 @@ def receive(ws: Workspace, source: str, period: Period | None, as_of: datetime) 
         revision = 1 if newest is None else newest.revision + 1
         return Received(source=source, period=label, revision=revision, digest=digest, rows=rows, path=path)
 
-    ws.journal.decide(as_revision, as_of)
+    is_correction = newest_received(ws.state().received, source, label) is not None
+    ws.journal.decide(as_revision, ws.journal.not_before_newest(as_of) if is_correction else as_of)
     landed = newest_received([one for one in ws.state().received if one.digest == digest], source, label)
     assert landed is not None
     return landed

@@ -76,9 +76,15 @@ def hidden_columns(use_case: UseCase) -> frozenset[str]:
     label = use_case.label
     if label.source != use_case.entity:
         return frozenset()
-    words = {*re.findall(r"[A-Za-z_]\w*", re.sub(r"'[^']*'", "", label.value)), label.known_at}
+    text = re.sub(r"'[^']*'", "", label.value)
     seen = {*use_case.key, use_case.event_time, *_TIMES}
-    return frozenset(one for one in use_case.sources[label.source].columns if one in words and one not in seen)
+    columns = [one for one in use_case.sources[label.source].columns if one not in seen]
+    return frozenset(one for one in columns if one == label.known_at or _names(text, one))
+
+
+def _names(sql: str, column: str) -> bool:
+    """Say whether an expression names a column, quoted or not, in upper or lower case, as SQL does."""
+    return re.search(rf"(?<!\w){re.escape(column)}(?!\w)", sql, re.IGNORECASE) is not None
 
 
 def _source_sql(use_case: UseCase, name: str, source: Source, rows: str, as_of: datetime) -> str:

@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 from perennial.data.views import known_deliveries
 from perennial.periods import Period, format_duration
-from perennial.records import Entry, Finding, Measured, Released, RetrainingDecided
+from perennial.records import Accepted, Entry, Finding, Measured, Released, RetrainingDecided
 from perennial.state import State, fold
 from perennial.use_case import Cause, Monitoring, Retraining
 from perennial.watch.claims import in_the_way
 from perennial.watch.drift import SCORE
 from perennial.watch.findings import Category, number
+from perennial.watch.maturity import is_performance_known
 from perennial.workspace import Workspace
 
 _CATEGORIES: dict[Cause, Category] = {
@@ -38,8 +39,9 @@ def decide_retraining(
     policy: Retraining,
     monitoring: Monitoring,
     as_of: datetime,
-    rows: int = 0,
+    rows: tuple[int, int] = (0, 0),
     waiting: str | None = None,
+    matured: Measured | None = None,
 ) -> RetrainingDecided:
     """Say whether a challenger is due, with every reason for and against, in sentences with their numbers.
 
@@ -54,18 +56,20 @@ def decide_retraining(
         policy: Declares causes, `max_age` and `cooldown`.
         monitoring: Declares the limits that the sentences name.
         as_of: The moment it decides for, UTC.
-        rows: Rows of the entity that are known at `as_of`, for the cause `growth`.
+        rows: Rows of the entity that are known at `as_of`, and that were at the last training, for `growth`.
         waiting: Why no further retraining may be asked for, as `in_the_way` says.
+        matured: The newest measurement of this moment whose performance is known, perhaps of an earlier period: what
+            the cause `performance` looks at, where labels come late.
     """
-    champion = state.champion
+    champion = state.champion_before(as_of)
     if champion is None:
         first = "Nothing serves yet."
         if waiting:
             return RetrainingDecided(period=period.label, action="nothing", reasons=(first, waiting))
         return RetrainingDecided(period=period.label, action="retrain", reasons=(first,))
     arguments = [
-        *_arguments(state, champion, measured, policy, monitoring, as_of),
-        *([_of_growth(state, rows, policy.growth)] if "growth" in policy.on else []),
+        *_arguments(state, champion, measured, matured or measured, policy, monitoring, as_of),
+        *([_of_growth(rows, policy.growth)] if "growth" in policy.on else []),
     ]
     causes = tuple(one.sentence for one in arguments if one.for_training)
     waiting = waiting or _cooling(state, policy.cooldown, as_of)
@@ -88,24 +92,37 @@ def record_decision(ws: Workspace, period: Period, as_of: datetime) -> Retrainin
     """
 
     def decision(entries: tuple[Entry, ...]) -> RetrainingDecided | None:
-        return None if _answer(entries, period, as_of) else _decided(ws, entries, period, as_of)
+        return None if answer_to(entries, period, as_of) else _decided(ws, entries, period, as_of)
 
     ws.journal.decide(decision, as_of)
-    answer = _answer(ws.journal.entries(), period, as_of)
+    answer = answer_to(ws.journal.entries(), period, as_of)
     assert answer is not None
     return answer
+
+
+def answer_to(entries: tuple[Entry, ...], period: Period, as_of: datetime) -> RetrainingDecided | None:
+    """Return what was decided for a period at a moment, `None` if nothing was.
+
+    An answer about another champion than the one until then does not count: a model may have been released for an
+    earlier moment since, by somebody who mended what had kept it from being trained.
+    """
+    champion = fold(entries).champion_before(as_of)
+    release = champion.number if champion else None
+    records = [one.record for one in entries if one.at == as_of]
+    answers = [one for one in records if isinstance(one, RetrainingDecided) and one.period == period.label]
+    return next((one for one in reversed(answers) if one.release == release), None)
 
 
 def foresee(ws: Workspace, period: Period, as_of: datetime) -> RetrainingDecided:
     """Say what `record_decision` would answer, or has answered, and write nothing."""
     entries = ws.journal.entries()
-    return _answer(entries, period, as_of) or _decided(ws, entries, period, as_of)
+    return answer_to(entries, period, as_of) or _decided(ws, entries, period, as_of)
 
 
 def _decided(ws: Workspace, entries: tuple[Entry, ...], period: Period, as_of: datetime) -> RetrainingDecided:
     state = fold(entries, as_of)
     newest = next((one for one in reversed(state.measured) if one.period == period.label), None)
-    known = [one for one in known_deliveries(state, as_of) if one.source == ws.use_case.entity]
+    matured = [one.record for one in entries if one.at == as_of and isinstance(one.record, Measured)]
     return decide_retraining(
         state,
         period,
@@ -113,32 +130,43 @@ def _decided(ws: Workspace, entries: tuple[Entry, ...], period: Period, as_of: d
         ws.use_case.retraining,
         ws.use_case.monitoring,
         as_of,
-        rows=sum(one.accepted for one in known),
+        rows=(_known_rows(ws, state, as_of), _known_rows(ws, state, max(state.trained_at.values(), default=as_of))),
+        matured=next(
+            (one for one in reversed(matured) if is_performance_known(one, ws.use_case.metrics.primary)), None
+        ),
         waiting=in_the_way(fold(entries), as_of, ws.use_case.retraining.cooldown),
     )
-
-
-def _answer(entries: tuple[Entry, ...], period: Period, as_of: datetime) -> RetrainingDecided | None:
-    records = [one.record for one in entries if one.at == as_of]
-    answers = [one for one in records if isinstance(one, RetrainingDecided) and one.period == period.label]
-    return answers[-1] if answers else None
 
 
 def _arguments(
     state: State,
     champion: Released,
     measured: Measured | None,
+    matured: Measured | None,
     policy: Retraining,
     monitoring: Monitoring,
     as_of: datetime,
 ) -> Iterator[Argument]:
-    seen = [cause for cause in policy.on if cause in _CATEGORIES]
-    if seen and (measured is None or measured.release != champion.number):
+    of_champion = {
+        cause: one
+        for cause in policy.on
+        if cause in _CATEGORIES and (one := matured if cause == "performance" else measured) is not None
+        if one.release == champion.number
+    }
+    yield from (_of_findings(cause, one, monitoring) for cause, one in of_champion.items())
+    if any(cause in _CATEGORIES and cause not in of_champion for cause in policy.on):
         yield Argument(False, _unmeasured(champion, measured))
-    elif measured is not None:
-        yield from (_of_findings(cause, measured, monitoring) for cause in seen)
     if "age" in policy.on:
         yield _of_age(state, champion, policy.max_age, as_of)
+
+
+def _known_rows(ws: Workspace, state: State, moment: datetime) -> int:
+    known = known_deliveries(state, moment)
+    return sum(one.accepted for one in known if one.source == ws.use_case.entity and _is_past(one, moment))
+
+
+def _is_past(delivery: Accepted, moment: datetime) -> bool:
+    return Period.parse(delivery.period).start < moment
 
 
 def _of_findings(cause: Cause, measured: Measured, monitoring: Monitoring) -> Argument:
@@ -154,12 +182,11 @@ def _of_age(state: State, champion: Released, limit: timedelta, as_of: datetime)
     return Argument(age >= limit, f"The champion was trained {_days(age)} ago, `max_age` is {format_duration(limit)}.")
 
 
-def _of_growth(state: State, rows: int, limit: float) -> Argument:
+def _of_growth(rows: tuple[int, int], limit: float) -> Argument:
     """The newest training counts, not the champion's: a challenger that was refused has seen the rows too."""
-    last = state.trained[-1] if state.trained else None
-    seen = last.fit_rows + last.validation_rows + last.holdout_rows if last else 0
-    growth = rows / seen - 1 if seen else 0.0
-    told = f"{rows:,} rows are known, the last training had {seen:,}: {growth:+.0%}, `growth` is {limit:+.0%}."
+    now, then = rows
+    growth = now / then - 1 if then else 0.0
+    told = f"{now:,} rows are known, at the last training {then:,} were: {growth:+.0%}, `growth` is {limit:+.0%}."
     return Argument(growth >= limit, told)
 
 

@@ -114,3 +114,16 @@ def test_nothing_deprecated_is_called(ws: Workspace) -> None:
         lake.append(ws, "t", ROWS, "part", "one")
         lake.files(ws, "t", "part", ["one"])
         lake.version(ws, "t")
+
+
+def test_a_file_with_a_flipped_bit_is_not_read(ws: Workspace) -> None:
+    lake.append(ws, "t", ROWS, "part", "one")
+    [file] = map(Path, lake.files(ws, "t", "part", ["one"]))
+    data = bytearray(file.read_bytes())
+    data[20] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(lake.DamagedPartition, match="Nothing was read"):
+        lake.files(ws, "t", "part", ["one"])
+    file.unlink()
+    with pytest.raises(lake.MissingPartition, match="is gone"):
+        lake.files(ws, "t", "part", ["one"])

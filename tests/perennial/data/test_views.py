@@ -140,6 +140,15 @@ def test_a_label_of_the_entity_itself_is_hidden_and_waits_for_its_column(tmp_pat
         assert known == [{"order_id": "a", "on_day": "01-02"}, {"order_id": "b", "on_day": "01-20"}]
 
 
+def test_the_label_is_hidden_however_its_column_is_written(tmp_path: Path):
+    use_case = self_labelled(tmp_path).use_case
+    for value in ("RETURNED", '"Returned" = TRUE', "price > 0 AND returned"):
+        label = use_case.label.model_copy(update={"value": value})
+        assert "returned" in hidden_columns(use_case.model_copy(update={"label": label})), value
+    label = use_case.label.model_copy(update={"value": "price = 'returned' OR not_returned"})
+    assert "returned" not in hidden_columns(use_case.model_copy(update={"label": label}))
+
+
 def test_a_source_of_another_name_hides_nothing(tmp_path: Path):
     assert hidden_columns(make_use_case(tmp_path, months=[]).use_case) == frozenset()
 

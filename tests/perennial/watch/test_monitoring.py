@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,9 @@ def test_the_release_that_scored_the_period_newest_is_measured(scored: Workspace
     predict(scored, APRIL, LATER)
     measured = measure(scored, APRIL, LATER, report=False)
     assert (measured.release, measured.version, measured.rows) == (2, 2, 300)
-    assert "2 serves now" in " ".join(record_decision(scored, APRIL, APRIL.end).reasons)
+    later = APRIL.end + timedelta(seconds=1)
+    scored.journal.append(measured.model_copy(update={"release": 1}), later, scored.journal.head)
+    assert "2 serves now" in " ".join(record_decision(scored, APRIL, later).reasons)
 
 
 def test_a_quiet_month_is_left_alone_with_reasons(scored: Workspace) -> None:
@@ -231,7 +234,9 @@ def test_nothing_is_measured_before_anything_serves(copies: Copies) -> None:
     ws = copies()
     with pytest.raises(NothingServes, match="no release at 2024-03-01 00:00 UTC"):
         measure(ws, Period.parse("2024-02"), moment("2024-03-01"))
-    assert record_decision(ws, Period.parse("2024-02"), moment("2024-03-01")).reasons == ("Nothing serves yet.",)
+    decided = record_decision(ws, Period.parse("2024-02"), moment("2024-03-01"))
+    assert (decided.action, decided.reasons[0]) == ("nothing", "Nothing serves yet.")
+    assert "after this moment" in decided.reasons[1]
 
 
 def test_the_report_shows_features_score_and_label_and_needs_no_network(scored: Workspace) -> None:

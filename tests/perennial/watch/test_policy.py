@@ -60,6 +60,7 @@ def trained(model: str, key: str) -> Trained:
 def serving(trained_at: datetime, other_training: datetime | None = None, refused: datetime | None = None) -> State:
     state = State(trained=[trained("m1", "k1")], trained_at={"k1": trained_at})
     state.released.append(Released(number=1, model="m1", version=1, replaces=None, reason="first"))
+    state.released_at[1] = trained_at - timedelta(seconds=1)
     if other_training:
         state.trained.append(trained("m2", "k2"))
         state.trained_at["k2"] = other_training
@@ -177,8 +178,16 @@ def test_doing_nothing_is_explained_with_numbers() -> None:
 def test_a_challenger_is_due_when_the_known_rows_have_grown_since_the_last_training() -> None:
     policy = Retraining.model_validate({"on": ["growth"], "growth": 0.5})
     state = serving(NOW - timedelta(days=30))
-    grown = decide_retraining(state, PERIOD, None, policy, MONITORING, NOW, rows=5)
-    same = decide_retraining(state, PERIOD, None, policy, MONITORING, NOW, rows=4)
+    grown = decide_retraining(state, PERIOD, None, policy, MONITORING, NOW, rows=(5, 3))
+    same = decide_retraining(state, PERIOD, None, policy, MONITORING, NOW, rows=(4, 3))
     assert grown.action == "retrain"
-    assert grown.reasons == ("5 rows are known, the last training had 3: +67%, `growth` is +50%.",)
+    assert grown.reasons == ("5 rows are known, at the last training 3 were: +67%, `growth` is +50%.",)
     assert same.action == "nothing"
+
+
+def test_performance_is_read_from_the_newest_measurement_that_knows_it() -> None:
+    late = measured(Category.PERFORMANCE_DEGRADED)
+    unknown = measured(value=None)
+    found = decide_retraining(serving(days(30)), PERIOD, unknown, POLICY, MONITORING, NOW, matured=late)
+    assert found.action == "retrain"
+    assert decide(serving(days(30)), unknown).action == "nothing"

@@ -1,0 +1,57 @@
+"""Labels that come late are waited for, once."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from perennial.periods import Period
+from perennial.records import Interval, Measured
+from perennial.state import State
+from perennial.use_case import UseCase
+from perennial.watch.maturity import matured_periods
+from tests.builders import make_use_case
+
+MAY = Period.parse("2024-05")
+DELAY = timedelta(days=30)
+
+
+def of(value: float | None) -> Measured:
+    return Measured(
+        period=MAY.label,
+        release=1,
+        version=1,
+        rows=9,
+        labels=0,
+        performance={"roc_auc": Interval(value=value, rows=9)},
+        reference={},
+        drift={},
+        findings=(),
+        report=None,
+    )
+
+
+@pytest.fixture
+def use_case(tmp_path: Path) -> UseCase:
+    declared = make_use_case(tmp_path).use_case
+    return declared.model_copy(update={"label": declared.label.model_copy(update={"matures_after": DELAY})})
+
+
+@pytest.mark.parametrize(
+    ("value", "measured_after", "asked_after", "expected"),
+    [
+        (None, timedelta(0), DELAY, (MAY,)),
+        (None, timedelta(0), DELAY - timedelta(seconds=1), ()),
+        (0.7, timedelta(0), DELAY, ()),
+        (None, DELAY, 2 * DELAY, ()),
+    ],
+)
+def test_a_period_is_measured_again_once_its_labels_are_mature(
+    use_case: UseCase,
+    value: float | None,
+    measured_after: timedelta,
+    asked_after: timedelta,
+    expected: tuple[Period, ...],
+) -> None:
+    state = State(measured=[of(value)], measured_at=[MAY.end + measured_after])
+    assert matured_periods(state, use_case, MAY.end + asked_after) == expected
