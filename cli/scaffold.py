@@ -3,7 +3,6 @@
 It looks at the data with the same eyes as ingestion does, and guesses nothing that it can ask for.
 """
 
-import math
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,16 +11,15 @@ from typing import Literal
 
 import polars as pl
 
+from cli.inference import Found, infer, is_time, not_times, read_texts
+from cli.sizing import Sizes, sizes
 from cli.templates import features_text, use_case_text
-from perennial.data.casting import cast
 from perennial.data.engine import quote, quote_text
 from perennial.errors import Permanent, nearest
-from perennial.periods import Every, Period
+from perennial.periods import Every, Period, parse_duration, periods_between
 from perennial.settings import Settings
-from perennial.source_spec import CsvRead
 from perennial.use_case import is_slug
 
-_TYPES = ("integer", "number", "boolean", "timestamp")
 _FEW = 50
 _NAME = r"[A-Za-z_][A-Za-z0-9_]{0,62}"
 _POSITIVE = ("1", "true", "yes", "y", "t", "positive")
@@ -29,18 +27,6 @@ _POSITIVE = ("1", "true", "yes", "y", "t", "positive")
 
 class CannotScaffold(Permanent):
     """The CSV or what was said of it does not give a use case."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What one column of the CSV holds."""
-
-    name: str
-    type: str
-    nullable: bool
-    distinct: int
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True)
@@ -52,7 +38,7 @@ class Draft:
     key: tuple[str, ...]
     event_time: str
     label: str
-    label_after: str
+    label_after: timedelta
     task: Literal["binary", "regression"]
     label_sql: str
     every: Every
@@ -60,10 +46,8 @@ class Draft:
     periods: int
     rows: int
     columns: tuple[Found, ...]
-    holdout: int
-    validation: int
-    min_rows: int
-    gate_rows: int
+    span: timedelta
+    sizes: Sizes
     ceiling: float
     """Standard deviation of a numeric label: the error of always saying its mean."""
 
@@ -73,6 +57,11 @@ class Draft:
         taken = {*self.key, self.event_time, self.label}
         usable = (one for one in self.columns if one.name not in taken and one.distinct > 1)
         return tuple(one for one in usable if one.type != "timestamp" and not self._is_free_text(one))
+
+    @property
+    def misfits(self) -> tuple[Found, ...]:
+        """Columns with values that are not of their type, whose rows will be put into quarantine."""
+        return tuple(one for one in self.columns if one.misfits)
 
     @property
     def left_out(self) -> tuple[Found, ...]:
@@ -132,82 +121,61 @@ def _draft(
     every: Every | None,
     settings: Settings,
 ) -> Draft:
-    frame = _typed(_read(csv, settings))
-    for name in frame.columns:
+    delay = _delay(label_after)
+    texts = read_texts(csv, settings)
+    _require(texts.height > 0, "The CSV has no rows.")
+    for name in texts.columns:
         _require(re.fullmatch(_NAME, name) is not None, _unfit(csv, name))
     for name in (*key, event_time, label):
-        _require(name in frame.columns, f"`{csv}` has no column `{name}`{nearest(name, frame.columns)}.")
-    _require(
-        frame[event_time].dtype == pl.Datetime("us", "UTC"),
-        f"`{event_time}` holds no times as `2024-01-31` or `2024-01-31T08:30:00`. Name another column, or rewrite it.",
-    )
-    doubled = frame.height - frame.select(key).n_unique()
-    _require(
-        not doubled, f"{doubled:,} of {frame.height:,} rows have the same `{', '.join(key)}` as another. Give a key."
-    )
+        _require(name in texts.columns, f"`{csv}` has no column `{name}`{nearest(name, texts.columns)}.")
+    frame, columns = infer(texts, exact=key)
+    _require(is_time(frame[event_time]), _no_times(texts[event_time]))
+    _require_key(frame, key)
     first, last = _span(frame[event_time])
     length = every or _length(last - first)
     task, label_sql = _target(frame[label])
-    per_day = frame.height / max((last - first) / timedelta(days=1), 1)
-    holdout = _days(first, last, share=0.15, at_least=300 / per_day)
     return Draft(
         slug=slug,
         csv=_address(csv, settings),
         key=key,
         event_time=event_time,
         label=label,
-        label_after=label_after,
+        label_after=delay,
         task=task,
         label_sql=label_sql,
         every=length,
         starts=Period.containing(first, length),
         periods=len(_periods(first, last, length)),
         rows=frame.height,
-        columns=tuple(_found(frame[name]) for name in frame.columns),
-        holdout=holdout,
-        validation=max(holdout // 2, 1),
-        min_rows=max(10, min(1000, frame.height // 10)),
-        gate_rows=max(10, min(500, int(per_day * holdout / 2))),
+        columns=columns,
+        span=last - first,
+        sizes=sizes(last - first, frame.height - frame[label].null_count(), length, delay),
         ceiling=_spread(frame[label]),
     )
 
 
-def _read(csv: Path, settings: Settings) -> pl.DataFrame:
-    from perennial.data.source_files import read_csv
-
-    return pl.DataFrame(read_csv(settings, CsvRead(csv=str(csv)), [str(csv)]).read_all())
-
-
-def _typed(frame: pl.DataFrame) -> pl.DataFrame:
-    _require(frame.height > 0, "The CSV has no rows.")
-    return frame.select(_best(frame[name]).alias(name) for name in frame.columns)
+def _delay(text: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise CannotScaffold(f"--label-after: {error}.") from None
 
 
-def _best(texts: pl.Series) -> pl.Series:
-    if texts.null_count() < len(texts):
-        for kind in _TYPES:
-            values = cast(texts, kind)
-            if values.null_count() == texts.null_count():
-                return values
-    return texts
+def _no_times(texts: pl.Series) -> str:
+    return (
+        f"`{texts.name}` holds no times as `2024-01-31` or `2024-01-31T08:30:00`: {not_times(texts)}. Name another "
+        "column, or rewrite it."
+    )
 
 
-def _found(values: pl.Series) -> Found:
-    names = {
-        pl.Int64(): "integer",
-        pl.Float64(): "number",
-        pl.Boolean(): "boolean",
-        pl.Datetime("us", "UTC"): "timestamp",
-    }
-    kind = names.get(values.dtype, "string")
-    numeric = kind in ("integer", "number")
-    return Found(
-        name=values.name,
-        type=kind,
-        nullable=values.null_count() > 0,
-        distinct=values.n_unique(),
-        low=values.min() if numeric else None,  # type: ignore[arg-type]
-        high=values.max() if numeric else None,  # type: ignore[arg-type]
+def _require_key(frame: pl.DataFrame, key: tuple[str, ...]) -> None:
+    doubled = frame.filter(frame.select(key).is_duplicated()).select(key)
+    extra = doubled.height - doubled.n_unique() if doubled.height else 0
+    example = ", ".join(f"{name} {value}" for name, value in doubled.row(0, named=True).items()) if extra else ""
+    _require(
+        not extra,
+        f"{extra:,} of {frame.height:,} rows have the same `{', '.join(key)}` as another, first {example}. Give "
+        "columns that identify a row, or remove the copies.",
     )
 
 
@@ -244,14 +212,7 @@ def _length(span: timedelta) -> Every:
 
 
 def _periods(first: datetime, last: datetime, every: Every) -> list[Period]:
-    from perennial.periods import periods_between
-
     return periods_between(first, last + timedelta(microseconds=1), every)
-
-
-def _days(first: datetime, last: datetime, share: float, at_least: float) -> int:
-    days = (last - first) / timedelta(days=1)
-    return max(1, min(math.ceil(max(days * share / 2, at_least)), math.ceil(days * share)))
 
 
 def _unfit(csv: Path, name: str) -> str:

@@ -1,5 +1,8 @@
 """The text of the two files of a new use case, commented and ready to be changed by hand, and what to do next."""
 
+from collections.abc import Iterator
+from datetime import timedelta
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,14 +10,17 @@ import yaml
 from rich.text import Text
 
 from perennial.data.engine import quote
+from perennial.periods import Every, format_duration
 from perennial.settings import Settings
 
 if TYPE_CHECKING:
-    from cli.scaffold import Draft, Found
+    from cli.inference import Found
+    from cli.scaffold import Draft
 
 
 def use_case_text(draft: "Draft") -> str:
     """Write `use_case.yaml`."""
+    delay = format_duration(draft.label_after)
     return f"""\
 # What Perennial knows of this model. `perennial check {draft.slug}` tells whether the file is right.
 title: {draft.slug.replace("-", " ").capitalize()}
@@ -35,7 +41,8 @@ sources:
 label:
   source: rows
   value: {_scalar(draft.label_sql)}
-  known_after: {draft.label_after}        # how long after {draft.event_time} the outcome is known
+  known_after: {delay}        # how long after {draft.event_time} the outcome is known
+  matures_after: {delay}      # and by when nearly all are; trainings end and performance begins there
 
 {_judgement(draft)}"""
 
@@ -45,10 +52,10 @@ def features_text(draft: "Draft") -> str:
     chosen = [f"  o.{quote(name)}," for name in draft.key]
     chosen += ["  o.event_time,"]
     chosen += [f"  o.{quote(one.name)}," for one in draft.features]
-    chosen += [
-        "  extract('hour' FROM o.event_time) AS hour_of_day,",
-        "  extract('isodow' FROM o.event_time) AS day_of_week",
-    ]
+    chosen += ["  extract('hour' FROM o.event_time) AS hour_of_day"]
+    if draft.every is not Every.DAY:
+        chosen[-1] += ","
+        chosen += ["  extract('isodow' FROM o.event_time) AS day_of_week"]
     left = [f"-- Left out: {one.name} ({_why(one)})." for one in draft.left_out]
     return "\n".join(
         [
@@ -77,6 +84,7 @@ def summary(draft: "Draft", settings: Settings) -> dict[str, Any]:
         "periods": draft.periods,
         "features": [one.name for one in draft.features],
         "left_out": [one.name for one in draft.left_out],
+        "misfits": {one.name: one.misfits for one in draft.misfits},
     }
 
 
@@ -90,12 +98,27 @@ def next_steps(draft: "Draft", settings: Settings) -> Text:
         f"  {draft.rows:,} rows in {draft.periods} {draft.every.value}s from {draft.starts}; {draft.task} label ",
         f"{draft.label_sql}\n  features: {features}\n",
         f"  left out: {left}\n" if left else "",
+        *((f"  {one}\n", "yellow") for one in _warnings(draft)),
         "\nNext\n",
         "  1. Read features.sql: remove what is not known yet when a prediction is made.\n",
         f"  2. perennial check {draft.slug}\n",
         f"  3. perennial backfill {draft.slug} --periods {draft.periods}\n",
         f"  4. perennial status {draft.slug}",
     )
+
+
+def _warnings(draft: "Draft") -> Iterator[str]:
+    for one in draft.misfits:
+        yield (
+            f"{one.name} is no {one.type} in {one.misfits:,} of {draft.rows:,} rows, which go to quarantine: "
+            f"{one.first_misfit}. If it was meant to be text, change its type in use_case.yaml to string."
+        )
+    if draft.sizes.first_model > draft.span:
+        days = (ceil(one / timedelta(days=1)) for one in (draft.span, draft.sizes.first_model))
+        yield (
+            "{} days of data are too few for a first model, which needs about {}: ".format(*days)
+            + f"labels are known after {format_duration(draft.label_after)}, and those of the newest rows are missing."
+        )
 
 
 def _columns(draft: "Draft") -> str:
@@ -109,7 +132,7 @@ def _column(column: "Found") -> str:
 
 
 def _judgement(draft: "Draft") -> str:
-    binary = draft.task == "binary"
+    sizes, binary = draft.sizes, draft.task == "binary"
     baseline, linear = ("majority", "logistic_regression") if binary else ("mean", "ridge")
     metrics = "{primary: roc_auc, also: [log_loss]}" if binary else "{primary: rmse, also: [mae]}"
     floor = "0.55       # every model must reach it" if binary else f"{draft.ceiling:g}     # no model may be worse"
@@ -117,9 +140,9 @@ def _judgement(draft: "Draft") -> str:
 metrics: {metrics}
 
 training:                # windows are counted back from the moment of training
-  validation: {draft.validation}d
-  holdout: {draft.holdout}d
-  min_rows: {draft.min_rows}
+  validation: {format_duration(sizes.validation)}       # its labels must be known before the holdout begins
+  holdout: {format_duration(sizes.holdout)}
+  min_rows: {sizes.min_rows}
   candidates:            # the first is the baseline
     baseline: {{estimator: {baseline}}}
     linear: {{estimator: {linear}}}
@@ -127,10 +150,10 @@ training:                # windows are counted back from the moment of training
 
 gate:                    # what a challenger must prove before it may serve
   floor: {floor}
-  min_rows: {draft.gate_rows}
+  min_rows: {sizes.gate_rows}
 
 monitoring:
-  min_labels: {draft.gate_rows}
+  min_labels: {sizes.min_labels}       # performance of a period stays unknown below
 
 retraining:
   max_age: {"90d" if draft.every.value != "day" else "14d"}

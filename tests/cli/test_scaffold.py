@@ -1,13 +1,16 @@
 """What a CSV becomes: the declaration and the query that are written for it, and what is refused."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cli.scaffold import CannotScaffold, Draft, scaffold
-from perennial.periods import Every
+from cli.sizing import sizes
+from perennial.model.plan import training_windows
+from perennial.periods import Every, Period, parse_duration
 from perennial.settings import Settings
 from perennial.workspace import Workspace
 
@@ -114,4 +117,59 @@ def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
 def test_a_column_name_that_sql_cannot_say_plainly_is_refused_with_a_better_one(tmp_path: Path) -> None:
     rows = [{("2nd price" if name == "price" else name): text for name, text in row.items()} for row in ROWS]
     with pytest.raises(CannotScaffold, match="`c_2nd_price`"):
+        make(tmp_path, rows)
+
+
+@pytest.mark.parametrize(
+    ("label_after", "every", "days"),
+    [("0s", Every.MONTH, 240), ("7d", Every.MONTH, 240), ("30d", Every.MONTH, 240), ("3d", Every.DAY, 60)],
+)
+def test_windows_hold_twice_the_rows_that_a_training_needs_however_late_labels_are(
+    tmp_path: Path, label_after: str, every: Every, days: int
+) -> None:
+    delay, per_day = parse_duration(label_after), 5000 / days
+    made = sizes(timedelta(days=days), 5000, every, delay)
+    draft = make(tmp_path, label_after=label_after, every=every)
+    label = opened(tmp_path).use_case.label
+    assert label.known_after == label.matures_after == draft.label_after == delay
+    assert (made.validation - delay).days * per_day >= 2 * made.min_rows / 10
+    assert made.holdout.days * per_day >= 2 * made.min_rows / 10
+    assert made.first_model < timedelta(days=days / 2)
+    assert made.min_labels <= per_day * (1 if every is Every.DAY else 28)
+
+
+def test_the_newest_rows_whose_label_is_not_known_are_in_no_window(tmp_path: Path) -> None:
+    make(tmp_path)
+    end = Period.parse("2024-06").end
+    use_case = opened(tmp_path).use_case
+    _, validation, holdout = training_windows(use_case, Period.parse("2024-01").start, end)
+    assert holdout.end == end - timedelta(days=7)
+    assert validation.end - validation.start > timedelta(days=7)
+
+
+def test_a_day_of_data_has_no_feature_for_the_day_of_the_week(tmp_path: Path) -> None:
+    make(tmp_path, every=Every.DAY)
+    assert "day_of_week" not in opened(tmp_path).use_case.features_sql
+    make(tmp_path, slug="monthly", every=Every.MONTH)
+    assert "day_of_week" in (tmp_path / "use_cases/monthly/features.sql").read_text()
+
+
+def test_a_few_misfits_keep_the_type_and_are_named(tmp_path: Path) -> None:
+    rows = [dict(row) for row in ROWS]
+    rows[50]["price"], rows[3]["weight"], rows[9]["at"] = "many", "inf", "not a time"
+    draft = make(tmp_path, rows)
+    columns = {one.name: one for one in draft.columns}
+    assert {name: columns[name].type for name in ("price", "weight", "at")} == {
+        "price": "number",
+        "weight": "number",
+        "at": "timestamp",
+    }
+    assert columns["price"].first_misfit == "row 51 has `many`"
+    assert columns["weight"].high == pytest.approx(178.75)
+    assert [one.name for one in draft.misfits] == ["at", "price", "weight"]
+
+
+def test_too_many_misfits_of_the_event_time_are_refused_with_the_first(tmp_path: Path) -> None:
+    rows = [{**row, "at": "soon"} if number in (4, 5, 6) else row for number, row in enumerate(ROWS)]
+    with pytest.raises(CannotScaffold, match="row 5 has `soon`, as one of 3 of 144 rows"):
         make(tmp_path, rows)
