@@ -7,7 +7,7 @@ from perennial.errors import Permanent, nearest
 from perennial.model.estimators import estimator
 from perennial.model.metrics import metric
 from perennial.model.plan import Counted, TrainingPlan
-from perennial.periods import Window
+from perennial.periods import Window, format_duration
 from perennial.use_case import UseCase
 
 
@@ -61,8 +61,8 @@ def _check_window(use_case: UseCase, name: str, window: Window, counted: Counted
     what = f"labelled rows in the {name} window from {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M}"
     if counted.rows < needed:
         raise NotEnoughRows(
-            f"`{use_case.slug}` has {counted.rows} {what}, expected at least {needed}. Nothing was trained. Ingest "
-            "more periods, wait for labels, or lower `training.min_rows` or the windows."
+            f"`{use_case.slug}` has {counted.rows} {what}, expected at least {needed}. Nothing was trained. "
+            f"{_remedy(use_case, name, window)}"
         )
     if counted.invalid:
         expected = "0 or 1" if use_case.task == "binary" else "a finite number"
@@ -75,3 +75,22 @@ def _check_window(use_case: UseCase, name: str, window: Window, counted: Counted
             f"`{use_case.slug}`: the label is {counted.low:g} in all {counted.rows} {what}, expected at least two "
             "values. Nothing was trained. Check `label.value`, or widen the window until both occur."
         )
+
+
+def _remedy(use_case: UseCase, name: str, window: Window) -> str:
+    """Past labels must be known before the holdout begins, and the newest ones are known last."""
+    late, training = use_case.label.known_after, use_case.training
+    if window.start == window.end:
+        return "The data begin later than that window; ingest more periods."
+    if name == "validation" and late >= training.validation:
+        declared = format_duration(training.validation)
+        return (
+            f"Labels are known {format_duration(late)} after their event, and those of this window must be known when "
+            f"the holdout begins, which none can be. Make `training.validation` ({declared}) clearly longer."
+        )
+    if name == "holdout" and late >= use_case.label.matures_after + training.holdout:
+        return (
+            f"Labels are known {format_duration(late)} after their event, so no row of this window has one yet. Set "
+            f"`label.matures_after` ({format_duration(use_case.label.matures_after)}) to {format_duration(late)}."
+        )
+    return "Ingest more periods, wait for labels, or lower `training.min_rows` or the windows."
