@@ -4,6 +4,7 @@ Each period runs as of its end, so that it sees what was known then; every decis
 `make demo` is a backfill of the flights of 2013.
 """
 
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -55,10 +56,14 @@ def run(
             slug = workspace.use_case.slug
             console.rule(f"[bold]{workspace.use_case.title}[/] ({slug})", align="left")
             started = monotonic()
-            _run_periods(workspace, first or _beginning(workspace), periods, console)
-            summary[slug] = _summary(workspace, round(monotonic() - started, 1))
-            console.print(_registry_table(workspace, summary[slug]["versions"]))
-    _say_where(summary, settings, console)
+            begin = first or _beginning(workspace)
+            try:
+                _run_periods(workspace, begin, periods, console)
+            finally:  # a period that failed leaves those before it, and where to look at it
+                summary[slug] = _summary(workspace, round(monotonic() - started, 1))
+                console.print(_registry_table(workspace, summary[slug]["versions"]))
+                if workspace is workspaces[-1] or sys.exc_info()[0]:
+                    _say_where(summary, settings, console)
     return summary
 
 
@@ -99,7 +104,7 @@ def _from(period: Period) -> Iterator[Period]:
 
 def _tell_period(workspace: Workspace, period: Period, entries: list[Entry], is_new: bool, console: Console) -> None:
     lines = Table.grid(padding=(0, 1))
-    lines.add_column(width=7)
+    lines.add_column(width=len(period.label))
     lines.add_column(width=8, style="dim")
     lines.add_column(overflow="fold")
     for number, (stage, sentence) in enumerate(tell(entries, workspace.use_case.metrics.primary)):

@@ -80,3 +80,15 @@ def test_errors_are_json_where_json_was_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["history", "status", "quarantine", "list", "check"])
 def test_every_command_explains_itself(tmp_path: Path, command: str) -> None:
     assert "Usage: perennial" in perennial(tmp_path, command, "--help")
+
+
+def test_a_period_that_fails_ends_the_backfill_with_what_was_reached_and_where(tmp_path: Path) -> None:
+    (tmp_path / "use_cases").mkdir()
+    write_shop(tmp_path / "visits.csv", rows=300)
+    columns = ("--key", "visit", "--event-time", "at", "--label", "bought")
+    perennial(tmp_path, "new", "my-visits", "--csv", str(tmp_path / "visits.csv"), *columns)
+    (tmp_path / "visits.csv").unlink()
+    told = perennial(tmp_path, "backfill", "my-visits", "--periods", "1", fails=True)
+    assert "Registry of my-visits" in told
+    assert "tells what served when" in told
+    assert "No file matches" in " ".join(told.split())
