@@ -77,7 +77,7 @@ def _rows(source: str, period: str, found: Sequence[Any]) -> RenderableType:
 def _row(row: Any) -> Text:
     key = ", ".join(f"{name} {value}" for name, value in row.key.items())
     reasons = "".join(f"\n  {one}" for one in row.reasons)
-    offending = ", ".join(f"{name} = {value!r}" for name, value in row.offending.items())
+    offending = ", ".join(f"{name}: {'empty' if value is None else value}" for name, value in row.offending.items())
     return Text.assemble((f"row {row.number:,}", "bold"), f" ({key})", (reasons, "yellow"), f"\n  {offending}")
 
 

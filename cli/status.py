@@ -111,5 +111,5 @@ def _champion_line(champion: dict[str, Any]) -> str:
 
 def _challenger_line(challenger: dict[str, Any]) -> Text:
     tone = "yellow" if challenger["answer"] == Answer.INCONCLUSIVE else "red"
-    reasons = "; ".join(challenger["reasons"])
+    reasons = " ".join(challenger["reasons"][:2])
     return Text.assemble(f"version {challenger['version']}: ", (challenger["answer"], tone), f", {reasons}")
