@@ -98,12 +98,14 @@ def _schedule(schedule: Any) -> dict[str, Any]:
 
 
 def _workers(client: Any, settings: Settings) -> list[dict[str, Any]]:
-    from prefect.exceptions import ObjectNotFound
+    from prefect.exceptions import PrefectHTTPStatusError
 
     try:
         found = client.read_workers_for_work_pool(pool_name(settings))
-    except ObjectNotFound:
-        return []
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code != 404:
+            raise
+        return []  # the pool is not there yet
     return [{"worker": one.name, "status": one.status.value, "heard": _text(one.last_heartbeat_time)} for one in found]
 
 
