@@ -5,8 +5,10 @@ It answers on a free loopback port with a password of its own, and keeps its run
 """
 
 import asyncio
+import errno
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from perennial.errors import Transient
+from perennial.storage_trouble import naming_full_storage
+
+_LEAST_SPACE = 2**20
+"""Bytes that its database needs at least to begin."""
 
 
 class NoServer(Transient):
@@ -69,12 +75,22 @@ def address_of(child: "subprocess.Popen[str]", home: Path) -> str:
 
     Raises:
         NoServer: It ended instead.
+        StorageFull: It ended because there was no space left.
     """
     assert child.stdout
     port = child.stdout.readline().strip()
     if not port:
-        raise NoServer(f"The private Prefect server ended before it could answer; see {home / 'server.log'}.")
+        with naming_full_storage(str(home)):
+            raise NoServer(f"The private Prefect server ended before it could answer: {_last_words(home)}.")
     return f"http://127.0.0.1:{port}/api"
+
+
+def _last_words(home: Path) -> str:
+    if shutil.disk_usage(home).free < _LEAST_SPACE:
+        return os.strerror(errno.ENOSPC)
+    log = home / "server.log"
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return f"{lines[-1] if lines else 'no message'}; see {log}"
 
 
 def serve() -> None:

@@ -125,19 +125,23 @@ def list_use_cases(as_json: Json = False) -> None:
 
 @app.command()
 def check(use_case: SomeUseCase = None, as_json: Json = False) -> None:
-    """Check whether use cases are declared right; errors name the line and the nearest key."""
+    """Check whether use cases are declared right, and their queries run; errors name the line and the nearest key."""
     from rich.text import Text
 
     from cli.output import errors
-    from perennial.use_case_file import InvalidUseCase
+    from perennial.data.rehearsal import rehearse
+    from perennial.errors import PerennialError
+    from perennial.model.requirements import check_names
 
     found: list[dict[str, Any]] = []
     for slug in [use_case] if use_case else slugs():
         try:
-            open_workspace(slug)
+            workspace = open_workspace(slug)
+            check_names(workspace.use_case)
+            rehearse(workspace)
             found.append({"use_case": slug, "valid": True, "problems": []})
-        except InvalidUseCase as error:
-            found.append({"use_case": slug, "valid": False, "problems": list(error.problems)})
+        except PerennialError as error:
+            found.append({"use_case": slug, "valid": False, "problems": list(getattr(error, "problems", [str(error)]))})
             if not as_json:
                 errors.print(Text(str(error), style="red"), soft_wrap=True)
     valid = [one["use_case"] for one in found if one["valid"]]

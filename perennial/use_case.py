@@ -6,12 +6,12 @@ folder `use_cases/`.
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from perennial.digests import digest_bytes, digest_json
-from perennial.periods import Duration, Every, Period, parse_duration
+from perennial.periods import Duration, Every, Period, format_duration, parse_duration
 from perennial.source_spec import Name, Scalar, Section, Source
 
 SLUG = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
@@ -41,7 +41,23 @@ class Label(Section):
     """Column with the time the label became known; by default when its row did, plus `known_after`."""
     known_after: Duration = parse_duration("0s")
     matures_after: Duration = parse_duration("0s")
-    """Time after the event by which nearly all labels are known."""
+    """Time after the event by which nearly all labels are known; by default, and at least, `known_after`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mature_when_known(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "known_after" in given:
+            return {"matures_after": given["known_after"], **given}
+        return given
+
+    @model_validator(mode="after")
+    def _not_mature_before_known(self) -> Self:
+        if self.matures_after < self.known_after:
+            raise ValueError(
+                f"`matures_after` is {format_duration(self.matures_after)}, but no label is known before `known_after` "
+                f"({format_duration(self.known_after)}) has passed"
+            )
+        return self
 
 
 def _way_to_choose(value: object) -> str | None:
