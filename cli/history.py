@@ -8,7 +8,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from cli.story import tell
-from perennial.records import Entry, FeaturesBuilt, Received, Registered, Released
+from perennial.records import (
+    Entry,
+    FeaturesBuilt,
+    Received,
+    Registered,
+    Released,
+    RetrainingClaimed,
+    RetrainingEnded,
+)
 from perennial.workspace import Workspace
 
 
@@ -88,3 +96,13 @@ def _(record: FeaturesBuilt) -> tuple[str, str]:
 @_quiet.register
 def _(record: Registered) -> tuple[str, str]:
     return "register", f"version {record.version} in the registry, run {record.run[:8]}"
+
+
+@_quiet.register
+def _(record: RetrainingClaimed) -> tuple[str, str]:
+    return "retrain", f"asked for by entry {record.request}, taken up by run {record.holder[:8]}"
+
+
+@_quiet.register
+def _(record: RetrainingEnded) -> tuple[str, str]:
+    return "retrain", f"asked for by entry {record.request}, ended: {record.outcome}"
