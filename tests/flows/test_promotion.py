@@ -30,6 +30,8 @@ from perennial.workspace import Workspace
 from tests.builders import MONTHS, deliver, make_use_case, moment, write_month
 from tests.servers import PERENNIAL, Server, running_server, until
 
+pytestmark = pytest.mark.long  # and so in another process than the flows on the shared server: Prefect sends to one
+
 MAY, JUNE = moment("2024-05-01"), moment("2024-06-01")
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 

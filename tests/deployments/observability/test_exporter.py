@@ -17,6 +17,8 @@ from perennial.workspace import Workspace
 from tests.builders import deliver, make_use_case, moment
 from tests.servers import PERENNIAL, Server, running_server, until
 
+pytestmark = pytest.mark.long
+
 FEBRUARY = moment("2024-02-01")
 
 
