@@ -56,3 +56,5 @@ class RetrainingEnded(Frozen):
     """Number of the claim that ended it."""
     outcome: Outcome
     reason: str
+    declaration: str = ""
+    """Digest of the use case as it was declared then."""

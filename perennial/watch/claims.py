@@ -56,13 +56,13 @@ class Suppressed:
 
 
 def request_of(state: State, period: Period, as_of: datetime) -> Request | None:
-    """Return the request that the question of a period at a moment led to; `None` if the answer was to do nothing."""
-    asked = (one for one in state.requests.values() if one.at == as_of and one.decided.period == period.label)
-    return next(asked, None)
+    """Return the newest request of a period and moment; `None` if the answer was to do nothing."""
+    asked = [one for one in state.requests.values() if one.at == as_of and one.decided.period == period.label]
+    return asked[-1] if asked else None
 
 
 def decide_claim(
-    request: Request, me: Runner, lives: Mapping[str, Life], again: bool = False
+    request: Request, me: Runner, lives: Mapping[str, Life], again: bool = False, declaration: str = ""
 ) -> RetrainingClaimed | Suppressed:
     """Say whether a run may take a request upon itself, or why not.
 
@@ -73,9 +73,11 @@ def decide_claim(
         request: As the journal has it now.
         me: Who asks.
         lives: What is known of holders; one that is missing came while this was asked, and is alive.
-        again: Take up even a request that ended as refused, because a person mended something and asks again.
+        again: Take up even a request that ended as refused, because a person mended something and asks again; one
+            that had too few rows only where the use case is declared otherwise since.
+        declaration: Digest of the use case as it is declared now.
     """
-    if not request.is_open and not (again and _was_refused(request)):
+    if not request.is_open and not (again and _may_end_otherwise(request, declaration)):
         return Suppressed(_closed(request))
     held = request.claim if request.is_open else None
     if held and held.holder == me.holder:
@@ -122,7 +124,8 @@ def claim(
     def decision(entries: tuple[Entry, ...]) -> RetrainingClaimed | None:
         state = fold(entries)
         request = request_of(state, period, as_of)
-        answer = decide_claim(request, me, lives, again) if request else Suppressed(_unasked(state, period))
+        spec = ws.use_case.spec_digest
+        answer = decide_claim(request, me, lives, again, spec) if request else Suppressed(_unasked(state, period))
         answers.append(answer)
         is_new = isinstance(answer, RetrainingClaimed) and (request is None or answer != request.claim)
         return answer if is_new and isinstance(answer, RetrainingClaimed) else None
@@ -152,7 +155,13 @@ def end(ws: Workspace, claimed: RetrainingClaimed, outcome: Outcome, reason: str
     Raises:
         ClaimLost: Somebody else holds it.
     """
-    ended = RetrainingEnded(request=claimed.request, claim=claimed.number, outcome=outcome, reason=reason)
+    ended = RetrainingEnded(
+        request=claimed.request,
+        claim=claimed.number,
+        outcome=outcome,
+        reason=reason,
+        declaration=ws.use_case.spec_digest,
+    )
 
     def decision(entries: tuple[Entry, ...]) -> RetrainingEnded | None:
         request = fold(entries).requests[claimed.request]
@@ -164,8 +173,12 @@ def end(ws: Workspace, claimed: RetrainingClaimed, outcome: Outcome, reason: str
     return ended
 
 
-def _was_refused(request: Request) -> bool:
-    return request.ended is not None and request.ended.outcome in (Outcome.REFUSED, Outcome.ABANDONED)
+def _may_end_otherwise(request: Request, declaration: str) -> bool:
+    ended = request.ended
+    if ended is None:
+        return False
+    is_declared_otherwise = ended.outcome is Outcome.TOO_FEW_ROWS and ended.declaration != declaration
+    return is_declared_otherwise or ended.outcome in (Outcome.REFUSED, Outcome.ABANDONED)
 
 
 def _kept(held: RetrainingClaimed, life: Life, now: datetime) -> str | None:

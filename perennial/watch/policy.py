@@ -67,8 +67,9 @@ def decide_retraining(
         if waiting:
             return RetrainingDecided(period=period.label, action="nothing", reasons=(first, waiting))
         return RetrainingDecided(period=period.label, action="retrain", reasons=(first,))
+    told = matured if matured and matured.release == champion.number else measured
     arguments = [
-        *_arguments(state, champion, measured, matured or measured, policy, monitoring, as_of),
+        *_arguments(state, champion, measured, told, policy, monitoring, as_of),
         *([_of_growth(rows, policy.growth)] if "growth" in policy.on else []),
     ]
     causes = tuple(one.sentence for one in arguments if one.for_training)

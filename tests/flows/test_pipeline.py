@@ -9,6 +9,7 @@ from prefect.client.orchestration import get_client
 
 from blocks.documents import using
 from flows.deployment import deploy
+from flows.pipeline import pipeline
 from flows.registration import register
 from flows.training import train
 from perennial.errors import Permanent, Transient
@@ -47,6 +48,24 @@ def test_a_repeated_moment_judges_the_model_of_that_moment(lived: Workspace) -> 
     assert register("shop-returns", period=february.label, as_of=february.end).version == 1
     assert deploy("shop-returns", period=february.label, as_of=february.end).version == 1
     assert lived.journal.entries() == before
+
+
+def test_a_mended_declaration_trains_at_the_same_moment(server: None, tmp_path: Path) -> None:
+    workspace = make_use_case(tmp_path, rows=2000, changes={"training": {"min_rows": 999_999}})
+    february = Period.parse("2024-02")
+    with using(workspace.settings):
+        for month in map(Period.parse, MONTHS[:2]):
+            pipeline("shop-returns", period=month.label, as_of=month.end)
+        assert workspace.state().champion is None
+        before = workspace.journal.entries()
+        pipeline("shop-returns", period=february.label, as_of=february.end)
+        assert workspace.journal.entries() == before
+        file = workspace.use_case.folder / "use_case.yaml"
+        file.write_text(file.read_text().replace("999999", "100"))
+        pipeline("shop-returns", period=february.label, as_of=february.end)
+    champion = workspace.state().champion
+    assert champion is not None
+    assert champion.version == 1
 
 
 def test_runs_are_named_and_tagged_for_people(lived: Workspace) -> None:

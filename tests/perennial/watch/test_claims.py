@@ -83,6 +83,18 @@ def test_only_what_was_refused_or_given_up_may_be_tried_again_and_only_on_purpos
     assert isinstance(again, RetrainingClaimed) == (outcome in (Outcome.REFUSED, Outcome.ABANDONED))
 
 
+def test_too_few_rows_are_tried_again_under_another_declaration_only() -> None:
+    over = request(held(), over=ended(Outcome.TOO_FEW_ROWS).model_copy(update={"declaration": "old"}))
+    assert isinstance(decide_claim(over, ME, {}, again=True, declaration="old"), Suppressed)
+    assert isinstance(decide_claim(over, ME, {}, declaration="mended"), Suppressed)
+    assert isinstance(decide_claim(over, ME, {}, again=True, declaration="mended"), RetrainingClaimed)
+
+
+def test_of_two_requests_of_one_moment_the_newest_counts() -> None:
+    second = Request(2, AT, ASKED)
+    assert claims.request_of(State(requests={1: request(over=ended()), 2: second}), MAY, AT) is second
+
+
 def state(*requests: Request, released: str | None = "2024-01-01") -> State:
     found = State(requests={one.number: one for one in requests})
     if released:
@@ -172,7 +184,7 @@ def test_who_lost_its_claim_may_neither_go_on_nor_end_it(ws: Workspace) -> None:
         claims.end(ws, first, Outcome.RELEASED, "It passed.")
     claims.end(ws, second, Outcome.RELEASED, "It passed.")
     assert fold(ws.journal.entries()).requests[1].ended == RetrainingEnded(
-        request=1, claim=2, outcome=Outcome.RELEASED, reason="It passed."
+        request=1, claim=2, outcome=Outcome.RELEASED, reason="It passed.", declaration=ws.use_case.spec_digest
     )
 
 

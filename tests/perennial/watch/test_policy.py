@@ -191,3 +191,7 @@ def test_performance_is_read_from_the_newest_measurement_that_knows_it() -> None
     found = decide_retraining(serving(days(30)), PERIOD, unknown, POLICY, MONITORING, NOW, matured=late)
     assert found.action == "retrain"
     assert decide(serving(days(30)), unknown).action == "nothing"
+    of_another = late.model_copy(update={"release": 9})
+    left = decide_retraining(serving(days(30)), PERIOD, unknown, POLICY, MONITORING, NOW, matured=of_another)
+    assert left.action == "nothing"
+    assert "Performance is unknown" in " ".join(left.reasons)
