@@ -98,3 +98,5 @@ class Released(Frozen):
     reason: str
     withdraws: int | None = None
     """Number of the release that a rollback took back; `None` when the gate had chosen the version."""
+    rollout: int | None = None
+    """Number of the rollout that it passed; `None` when it was released directly."""

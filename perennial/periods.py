@@ -97,18 +97,18 @@ def _start_of_next(start: datetime, every: Every) -> datetime:
     return start.replace(year=start.year + 1)
 
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def parse_duration(value: object) -> timedelta:
-    """Read `90s`, `15m`, `6h`, `30d` or `8w`; a timedelta passes unchanged.
+    """Read `50ms`, `90s`, `15m`, `6h`, `30d` or `8w`; a timedelta passes unchanged.
 
     Raises:
         ValueError: Anything else (pydantic turns it into an error with its place).
     """
     if isinstance(value, timedelta):
         return value
-    found = re.fullmatch(r"(\d+)([smhdw])", value) if isinstance(value, str) else None
+    found = re.fullmatch(r"(\d+)(ms|[smhdw])", value) if isinstance(value, str) else None
     if not found:
         raise ValueError(f"`{value}` is no duration: write a whole number and a unit, as in `90s`, `6h`, `30d`")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
@@ -116,7 +116,9 @@ def parse_duration(value: object) -> timedelta:
 
 def format_duration(value: timedelta) -> str:
     """Write a duration in the largest unit that holds it exactly: `30d`, `36h`, `90s`."""
-    seconds = int(value.total_seconds())
+    seconds, rest = divmod(value, timedelta(seconds=1))
+    if rest:
+        return f"{value // timedelta(milliseconds=1)}ms"
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
         if seconds and seconds % size == 0:
             return f"{seconds // size}{unit}"

@@ -22,6 +22,14 @@ from perennial.promotions import Station as Station
 from perennial.retraining import RetrainingClaimed as RetrainingClaimed
 from perennial.retraining import RetrainingDecided as RetrainingDecided
 from perennial.retraining import RetrainingEnded as RetrainingEnded
+from perennial.rollouts import AnswersAudited as AnswersAudited
+from perennial.rollouts import AnswersCollected as AnswersCollected
+from perennial.rollouts import PredictionsCorrected as PredictionsCorrected
+from perennial.rollouts import ProbationEnded as ProbationEnded
+from perennial.rollouts import ReleaseServed as ReleaseServed
+from perennial.rollouts import RolloutAdvanced as RolloutAdvanced
+from perennial.rollouts import RolloutEnded as RolloutEnded
+from perennial.rollouts import RolloutStarted as RolloutStarted
 from perennial.values import Answer as Answer
 from perennial.values import Finding as Finding
 from perennial.values import Frozen as Frozen
@@ -149,7 +157,15 @@ Record = Annotated[
     | RetrainingEnded
     | Promoted
     | PromotionRefused
-    | Answered,
+    | Answered
+    | RolloutStarted
+    | RolloutAdvanced
+    | RolloutEnded
+    | ReleaseServed
+    | ProbationEnded
+    | AnswersAudited
+    | AnswersCollected
+    | PredictionsCorrected,
     Field(discriminator="kind"),
 ]
 

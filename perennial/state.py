@@ -7,22 +7,31 @@ from datetime import datetime
 from perennial.records import (
     Accepted,
     Answered,
+    AnswersAudited,
+    AnswersCollected,
     Entry,
     FeaturesBuilt,
     Judged,
     Measured,
     Predicted,
+    PredictionsCorrected,
+    ProbationEnded,
     Promoted,
     PromotionRefused,
     Received,
     Refused,
     Registered,
     Released,
+    ReleaseServed,
     RetrainingClaimed,
     RetrainingDecided,
     RetrainingEnded,
+    RolloutAdvanced,
+    RolloutEnded,
+    RolloutStarted,
     Trained,
     TrainingRefused,
+    Verdict,
 )
 
 
@@ -48,6 +57,25 @@ class Request:
     def claim(self) -> RetrainingClaimed | None:
         """The newest claim, the only one that counts."""
         return self.claims[-1] if self.claims else None
+
+
+@dataclass
+class Rollout:
+    """A version on its way to serve, as shadow or canary."""
+
+    started: RolloutStarted
+    at: datetime
+    step: int = 0
+    step_at: datetime | None = None
+    """When the present step began."""
+    verdict: Verdict | None = None
+    """The last that was recorded."""
+    is_open: bool = True
+
+    @property
+    def share(self) -> float:
+        """Of the requests that it answers now, or gets copies of."""
+        return self.started.steps[self.step]
 
 
 @dataclass
@@ -85,6 +113,15 @@ class State:
     answered: list[Answered] = field(default_factory=list)
     verdicts_before: dict[str, int] = field(default_factory=dict)
     """By promoted model, how many verdicts are older than its arrival here, and so not about it."""
+    rollouts: dict[int, Rollout] = field(default_factory=dict)
+    """By number."""
+    served: dict[int, ReleaseServed] = field(default_factory=dict)
+    """By release: those that answered in good health."""
+    probations: dict[int, ProbationEnded] = field(default_factory=dict)
+    """By release."""
+    collected: list[AnswersCollected] = field(default_factory=list)
+    audited: list[AnswersAudited] = field(default_factory=list)
+    corrected: list[PredictionsCorrected] = field(default_factory=list)
     requests: dict[int, Request] = field(default_factory=dict)
     """Retrainings that were asked for, by the number of the entry that asked."""
 
@@ -92,6 +129,11 @@ class State:
     def champion(self) -> Released | None:
         """The release that answers now; `None` before the first."""
         return self.released[-1] if self.released else None
+
+    @property
+    def rollout(self) -> Rollout | None:
+        """The version that is on its way to serve now; a release of any other version takes it off."""
+        return next((one for one in reversed(self.rollouts.values()) if one.is_open), None)
 
     def champion_before(self, moment: datetime) -> Released | None:
         """Return the release that answered until a moment, so not one that was made for it."""
@@ -161,6 +203,7 @@ def _apply(state: State, entry: Entry) -> None:  # noqa: C901  one case per kind
         case Released() as record:
             state.released.append(record)
             state.released_at[record.number] = entry.at
+            _close_rollouts(state)
         case Predicted() as record:
             state.predicted.append(record)
         case Measured() as record:
@@ -170,6 +213,42 @@ def _apply(state: State, entry: Entry) -> None:  # noqa: C901  one case per kind
             _promote(state, record)
         case RetrainingDecided() | RetrainingClaimed() | RetrainingEnded() as record:
             _retrain(state, record, entry)
+        case RolloutStarted() | RolloutAdvanced() | RolloutEnded() as record:
+            _roll_out(state, record, entry)
+        case AnswersCollected() as record:
+            state.collected.append(record)
+        case AnswersAudited() as record:
+            state.audited.append(record)
+        case ReleaseServed() | ProbationEnded() | PredictionsCorrected() as record:
+            _serve(state, record)
+
+
+def _roll_out(state: State, record: RolloutStarted | RolloutAdvanced | RolloutEnded, entry: Entry) -> None:
+    match record:
+        case RolloutStarted():
+            _close_rollouts(state)
+            state.rollouts[record.number] = Rollout(record, entry.at, step_at=entry.at)
+        case RolloutAdvanced():
+            this = state.rollouts[record.number]
+            this.step, this.step_at, this.verdict = record.step, entry.at, record.verdict
+        case RolloutEnded():
+            state.rollouts[record.number].is_open = False
+            state.rollouts[record.number].verdict = record.verdict
+
+
+def _close_rollouts(state: State) -> None:
+    for one in state.rollouts.values():
+        one.is_open = False
+
+
+def _serve(state: State, record: ReleaseServed | ProbationEnded | PredictionsCorrected) -> None:
+    match record:
+        case ReleaseServed():
+            state.served[record.release] = record
+        case ProbationEnded():
+            state.probations[record.release] = record
+        case PredictionsCorrected():
+            state.corrected.append(record)
 
 
 def _retrain(state: State, record: RetrainingDecided | RetrainingClaimed | RetrainingEnded, entry: Entry) -> None:

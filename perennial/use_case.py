@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, StringConstraints, Tag, model_validat
 
 from perennial.digests import digest_bytes, digest_json
 from perennial.periods import Duration, Every, Period, format_duration, parse_duration
+from perennial.serving_spec import Serving
 from perennial.source_spec import Name, Scalar, Section, Source
 
 SLUG = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
@@ -193,6 +194,7 @@ class UseCase(Section):
     gate: Gate
     monitoring: Monitoring = Monitoring()
     retraining: Retraining = Retraining()
+    serving: Serving | None = None
     schedules: Schedules = Schedules()
 
     _slug: str = ""
@@ -230,8 +232,8 @@ class UseCase(Section):
 
     @property
     def spec_digest(self) -> str:
-        """Digest of the whole declaration."""
-        return digest_json(self.model_dump(mode="json"))
+        """Digest of all of the declaration that can change a model, so not of how it is served."""
+        return digest_json(self.model_dump(mode="json", exclude={"serving"}))
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("perennial", "blocks", "tasks", "flows", "deployments", "cli")
+PACKAGES = ("perennial", "serving", "blocks", "tasks", "flows", "deployments", "cli")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 HOMES = {
     "obstore": {"perennial/store.py"},

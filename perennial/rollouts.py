@@ -1,0 +1,102 @@
+"""What the journal says of a version on its way to serve and of what became of its answers; it decides nothing."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from perennial.values import Frozen, Verdict
+
+
+class RolloutStarted(Frozen):
+    """A version that the gate passed answers copies (shadow) or a share (canary) of the requests."""
+
+    kind: Literal["rollout.started"] = "rollout.started"
+    number: int
+    """1 for the first of the use case."""
+    rollout: Literal["shadow", "canary"]
+    model: str
+    version: int
+    against_release: int
+    """The champion's; when another release is made, the rollout is over."""
+    against_version: int
+    steps: tuple[float, ...]
+    """Shares of the requests, the first from now on; a shadow has one step, the share that is copied."""
+    deadline: datetime
+    """Without a PASS by then the version does not serve."""
+
+
+class RolloutAdvanced(Frozen):
+    """What a canary showed so far allows the next step."""
+
+    kind: Literal["rollout.advanced"] = "rollout.advanced"
+    number: int
+    step: int
+    """Place in `steps` of the share from now on."""
+    verdict: Verdict
+
+
+class RolloutEnded(Frozen):
+    """A version on its way to serve was taken back. One that passed is released instead (`Released.rollout`)."""
+
+    kind: Literal["rollout.ended"] = "rollout.ended"
+    number: int
+    verdict: Verdict
+
+
+class ReleaseServed(Frozen):
+    """A release answered requests in good health: only to such a one a rollback may go back."""
+
+    kind: Literal["release.served"] = "release.served"
+    release: int
+    answers: int
+    replicas: tuple[str, ...]
+    """Those that reported it."""
+
+
+class ProbationEnded(Frozen):
+    """The labels of what a release answered are mature: PASS keeps it; after a FAIL it is rolled back."""
+
+    kind: Literal["probation.ended"] = "probation.ended"
+    release: int
+    verdict: Verdict
+
+
+class AnswersCollected(Frozen):
+    """Answers of the online service were moved from its log into `predictions`, as one batch."""
+
+    kind: Literal["answers.collected"] = "answers.collected"
+    batch: str
+    """Value of the partition column `batch` in `predictions` and in `requests`."""
+    segments: tuple[str, ...]
+    """Paths of the log that it holds, each collected once."""
+    rows: int
+    versions: dict[int, int]
+    """Rows per model version."""
+    lost: dict[str, int] = Field({})
+    """Per replica that ended without a farewell, how many answers it had given and not yet logged."""
+    table_version: int
+
+
+class PredictionsCorrected(Frozen):
+    """What a withdrawn release wrote was scored again by the release that replaced it, under the same ids."""
+
+    kind: Literal["predictions.corrected"] = "predictions.corrected"
+    withdrawn: int
+    """Number of the release that was taken back."""
+    release: int
+    model: str
+    version: int
+    batch: str
+    rows: int
+    table_version: int
+
+
+class AnswersAudited(Frozen):
+    """A sample of logged requests was computed again offline, from the deliveries that the service knew then."""
+
+    kind: Literal["answers.audited"] = "answers.audited"
+    batches: tuple[str, ...]
+    rows: int
+    verdict: Verdict
+    """FAIL names the features that differ; training and serving must not."""
