@@ -179,15 +179,8 @@ def fold(entries: Iterable[Entry], as_of: datetime | None = None) -> State:
 def _apply(state: State, entry: Entry) -> None:  # noqa: C901  one case per kind of record
     state.seq = entry.seq
     match entry.record:
-        case Received() as record:
-            state.received.append(record)
-        case Accepted() as record:
-            state.accepted.append(record)
-            state.accepted_at[record.partition] = entry.at
-        case Refused() as record:
-            state.refused.append(record)
-        case FeaturesBuilt() as record:
-            state.features[record.partition] = record
+        case Received() | Accepted() | Refused() | FeaturesBuilt() as record:
+            _deliver(state, record, entry.at)
         case Trained() as record:
             state.trained.append(record)
             state.trained_at[record.key] = entry.at
@@ -221,6 +214,19 @@ def _apply(state: State, entry: Entry) -> None:  # noqa: C901  one case per kind
             state.audited.append(record)
         case ReleaseServed() | ProbationEnded() | PredictionsCorrected() as record:
             _serve(state, record)
+
+
+def _deliver(state: State, record: Received | Accepted | Refused | FeaturesBuilt, at: datetime) -> None:
+    match record:
+        case Received():
+            state.received.append(record)
+        case Accepted():
+            state.accepted.append(record)
+            state.accepted_at[record.partition] = at
+        case Refused():
+            state.refused.append(record)
+        case FeaturesBuilt():
+            state.features[record.partition] = record
 
 
 def _roll_out(state: State, record: RolloutStarted | RolloutAdvanced | RolloutEnded, entry: Entry) -> None:
