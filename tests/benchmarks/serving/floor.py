@@ -32,9 +32,9 @@ def main(storage: str, digest: str) -> None:
             model.fitted.scores(given)
             took.append(time.perf_counter() - started)
         p50, p99 = (1e3 * value for value in np.percentile(took, (50, 99)))
-        calls = len(took) / sum(took)
+        rate = len(took) / sum(took)
         print(
-            f"floor  rows {rows:3d}  {calls:8.0f} calls/s  {calls * rows:9.0f} rows/s  p50 {p50:.3f} ms  p99 {p99:.3f} ms"
+            f"floor rows {rows:3d}  {rate:8.0f} calls/s  {rate * rows:9.0f} rows/s  p50 {p50:.3f} ms  p99 {p99:.3f} ms"
         )
 
 
