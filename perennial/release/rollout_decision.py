@@ -1,0 +1,189 @@
+"""What becomes of a version on its way to serve: a pure decision on what replicas counted and labels showed.
+
+It reads nothing and records nothing. FAIL rests on evidence that may be looked at every second (`sequential`), with
+`serving.trial.alpha` split evenly over the checks, so that an equally good version is refused at most that often.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from math import exp, log
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perennial.release.checks import Check, bad, doubt, good, verdict_of
+from perennial.release.reports import Counts
+from perennial.release.sequential import mean_above, mean_above_by_sums, rate_above, rate_above_other
+from perennial.serving_spec import Health, Serving, Trial
+from perennial.values import Answer, Verdict
+
+CHECKS = 4
+"""Errors, slowness, disagreement, quality: each gets the same part of alpha."""
+SILENT = 3
+"""Replicas that fell silent while they took part, from which the version is what made them."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """How much worse one model did than another on the same labelled rows, each row once."""
+
+    values: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    """Loss of the new model minus that of the old one, each between 0 and 1, so between -1 and 1; shape (n,)."""
+    limit: float = 0.0
+    """Mean from which it is too much, in the same measure."""
+    why_none: str = ""
+    """Why there is nothing to compare, where that is no matter of waiting."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a trial showed so far."""
+
+    replicas: int
+    """That reported just now."""
+    taking_part: int
+    """Of these: have loaded the version."""
+    refused: Mapping[str, str]
+    """Of these: why not, by replica."""
+    silent: int
+    """Replicas that took part, took no leave and report no more."""
+    challenger: Counts
+    """What it did, summed over all replicas that ever took part."""
+    other: Counts
+    """What it is compared with: the baseline arm of equal age, for a shadow the champion."""
+    answers_before: int = 0
+    """Answers of the challenger when the present step began."""
+    losses: Losses = Losses()
+
+
+def decide_rollout(evidence: Evidence, serving: Serving, *, is_last: bool, is_overdue: bool) -> Verdict:
+    """Say whether a version may go on to its next step, or after the last one serve, and why.
+
+    Args:
+        evidence: What replicas reported and labels showed.
+        serving: Declares health, trial and so the limits.
+        is_last: Whether a PASS lets it serve: then labels are asked for too.
+        is_overdue: Whether the deadline has passed: then nothing is PASS any more.
+
+    Returns:
+        FAIL if it is shown to be worse than allowed, PASS if it has shown enough, else INCONCLUSIVE: HOLD, or after
+        the deadline the end of the trial.
+    """
+    trial = serving.trial
+    checks = [
+        *_on_replicas(evidence),
+        *_on_answers(evidence, trial),
+        *_on_health(evidence, serving.health, trial),
+        *_on_disagreement(evidence.challenger, trial),
+        *_on_labels(evidence.losses, trial, is_last),
+    ]
+    late = [doubt("The deadline has passed, and it has not shown that it may serve.")] if is_overdue else []
+    return verdict_of([*late, *checks])
+
+
+def threshold(alpha: float, parts: int) -> float:
+    """Return the evidence from which one of several checks fails."""
+    return log(parts / alpha)
+
+
+def _on_replicas(evidence: Evidence) -> Iterator[Check]:
+    replicas, part = evidence.replicas, evidence.taking_part
+    if evidence.silent >= SILENT:
+        yield bad(f"{evidence.silent} replicas fell silent while they took part.", silent=evidence.silent)
+    if not replicas:
+        yield doubt("No replica has reported just now.", replicas=0)
+    elif len(evidence.refused) >= replicas:
+        yield bad(f"No replica takes it on: {_told(evidence.refused)}", replicas=replicas)
+    elif evidence.refused:
+        yield doubt(f"{len(evidence.refused)} of {replicas} replicas refuse it: {_told(evidence.refused)}")
+    elif part < replicas:
+        yield doubt(f"{part} of {replicas} replicas have loaded it.", replicas=replicas)
+    else:
+        yield good(f"All {replicas} replicas have loaded it.", replicas=replicas)
+
+
+def _on_answers(evidence: Evidence, trial: Trial) -> Iterator[Check]:
+    given = evidence.challenger.answers - evidence.answers_before
+    said = f"It gave {max(given, 0):,} answers in this step, {trial.min_answers:,} are asked for."
+    yield (good if given >= trial.min_answers else doubt)(said, answers=evidence.challenger.answers)
+
+
+def _on_health(evidence: Evidence, health: Health, trial: Trial) -> Iterator[Check]:
+    ours, theirs = evidence.challenger, evidence.other
+    for what, count, other, limit in (
+        ("failed", ours.errors, theirs.errors, health.errors),
+        ("were slow", ours.slow, theirs.slow, health.slow),
+    ):
+        beyond = rate_above(count, ours.answers, limit)
+        against = rate_above_other(count, ours.answers, other, theirs.answers)
+        name, found = what.split()[-1], min(beyond, against)
+        numbers = {name: share(count, ours.answers), f"other {name}": share(other, theirs.answers)}
+        said = (
+            f"{count:,} of its {ours.answers:,} answers {what}, of the version that serves {other:,} of "
+            f"{theirs.answers:,}; {limit:.2%} are allowed."
+        )
+        if found >= threshold(trial.alpha, CHECKS):
+            yield bad(f"{said} {odds(found)}", **numbers)
+        elif (share(count, ours.answers) or 0.0) > max(limit, share(other, theirs.answers) or 0.0):
+            yield doubt(f"{said} It may be chance.", **numbers)
+        else:
+            yield good(said, **numbers)
+
+
+def _on_disagreement(ours: Counts, trial: Trial) -> Iterator[Check]:
+    if trial.disagreement is None:
+        return
+    mean = ours.difference / ours.compared if ours.compared else None
+    said = f"Its scores differ by {mean or 0.0:.4g} in the mean of {ours.compared:,} requests"
+    allowed = f"; {trial.disagreement:g} is allowed."
+    found = mean_above_by_sums(ours.compared, ours.difference, ours.squared_difference, trial.disagreement)
+    if found >= threshold(trial.alpha, CHECKS):
+        yield bad(f"{said}{allowed} {odds(found)}", disagreement=mean)
+    elif ours.compared < trial.min_answers:
+        yield doubt(f"{said}, {trial.min_answers:,} are asked for.", disagreement=mean)
+    else:
+        yield (good if (mean or 0.0) <= trial.disagreement else doubt)(said + allowed, disagreement=mean)
+
+
+def _on_labels(losses: Losses, trial: Trial, is_last: bool) -> Iterator[Check]:
+    check = on_losses(losses, threshold(trial.alpha, CHECKS), trial.min_labels if is_last else 0)
+    waits = is_last and trial.min_labels > 0
+    yield check if waits or check.answer is Answer.FAIL else good(check.reason, **check.numbers)
+
+
+def on_losses(losses: Losses, limit: float, min_labels: int) -> Check:
+    """Judge how much worse a model did than another on the labels that are known.
+
+    Args:
+        losses: Row by row.
+        limit: Evidence from which it fails.
+        min_labels: Fewer labels say nothing good.
+    """
+    labels = len(losses.values)
+    if not labels:
+        return doubt(losses.why_none or "No label of what it was asked has arrived.", labels=0)
+    mean = float(losses.values.mean())
+    numbers = {"labels": float(labels), "loss": mean}
+    said = (
+        f"On {labels:,} labels its loss is higher by {mean:.4g} than that of the other; {losses.limit:.4g} is allowed."
+    )
+    found = mean_above(losses.values, losses.limit)
+    if found >= limit:
+        return bad(f"{said} {odds(found)}", **numbers)
+    if labels < min_labels:
+        return doubt(f"{said} {min_labels:,} labels are asked for.", **numbers)
+    return (good if mean <= losses.limit else doubt)(said, **numbers)
+
+
+def share(count: int, of: int) -> float | None:
+    """Return a share, `None` of nothing."""
+    return count / of if of else None
+
+
+def odds(found: float) -> str:
+    """Write evidence as odds: an equally good version shows as much at most once in so many trials."""
+    return f"Chance alone does that at most once in {exp(min(found, log(1e9))):,.0f}."
+
+
+def _told(refused: Mapping[str, str]) -> str:
+    return "; ".join(dict.fromkeys(refused.values()))[:500]
