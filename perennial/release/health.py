@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import log
 
 from perennial.release.checks import Check, bad, doubt, good, verdict_of
+from perennial.release.counting import independent
 from perennial.release.reports import Counts
 from perennial.release.rollout_decision import SILENT, odds, share, threshold
 from perennial.release.sequential import rate_above
@@ -104,7 +105,8 @@ def _worst(
     """Return the counts that speak most against it, with their evidence if it is enough."""
     bounds = [(pulse.counts, since_release), *((one, RARE) for one in pulse.windows)]
     enough = [(one, bound) for one, bound in bounds if one.answers >= min_answers]
-    found = [(rate_above(getattr(one, name), one.answers, limit), bound, one) for one, bound in enough]
+    trials = [(independent(one), bound, one) for one, bound in enough]
+    found = [(rate_above(getattr(rate, name), rate.answers, limit), bound, one) for rate, bound, one in trials]
     ill = [(evidence, one) for evidence, bound, one in found if evidence >= bound]
     if ill:
         evidence, worst = max(ill, key=lambda one: one[0])

@@ -25,6 +25,9 @@ class Counts(Frozen):
     """Of these: exceptions, scores that are not finite, no answer in time."""
     slow: int = 0
     """Of these: slower than `serving.health.slower_than`."""
+    together: int = 0
+    """Sum of the squares of how many rows each pass of the model scored: rows of one pass fail or are slow together, so
+    they count as that many fewer. 0 says that every row was scored by itself."""
     latency: tuple[int, ...] = (0,) * (len(BUCKETS_MS) + 1)
     """Answers per bucket of `BUCKETS_MS`."""
     compared: int = 0

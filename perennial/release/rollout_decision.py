@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.release.checks import Check, bad, doubt, good, verdict_of
+from perennial.release.counting import independent
 from perennial.release.reports import Counts
 from perennial.release.sequential import mean_above, mean_above_by_sums, rate_above, rate_above_other
 from perennial.serving_spec import Health, Serving, Trial
@@ -110,13 +111,9 @@ def _on_answers(evidence: Evidence, trial: Trial) -> Iterator[Check]:
 
 def _on_health(evidence: Evidence, health: Health, trial: Trial) -> Iterator[Check]:
     ours, theirs = evidence.challenger, evidence.other
-    for what, count, other, limit in (
-        ("failed", ours.errors, theirs.errors, health.errors),
-        ("were slow", ours.slow, theirs.slow, health.slow),
-    ):
-        beyond = rate_above(count, ours.answers, limit)
-        against = rate_above_other(count, ours.answers, other, theirs.answers)
-        name, found = what.split()[-1], min(beyond, against)
+    for what, key, limit in (("failed", "errors", health.errors), ("were slow", "slow", health.slow)):
+        count, other = getattr(ours, key), getattr(theirs, key)
+        name, found = what.split()[-1], _beyond(key, ours, theirs, limit)
         numbers = {name: share(count, ours.answers), f"other {name}": share(other, theirs.answers)}
         said = (
             f"{count:,} of its {ours.answers:,} answers {what}, of the version that serves {other:,} of "
@@ -128,6 +125,13 @@ def _on_health(evidence: Evidence, health: Health, trial: Trial) -> Iterator[Che
             yield doubt(f"{said} It may be chance.", **numbers)
         else:
             yield good(said, **numbers)
+
+
+def _beyond(key: str, ours: Counts, theirs: Counts, limit: float) -> float:
+    """The evidence that a rate is above the limit, and above the other's too."""
+    one, two = independent(ours), independent(theirs)
+    count, other = getattr(one, key), getattr(two, key)
+    return min(rate_above(count, one.answers, limit), rate_above_other(count, one.answers, other, two.answers))
 
 
 def _on_disagreement(ours: Counts, trial: Trial) -> Iterator[Check]:

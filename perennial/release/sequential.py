@@ -20,7 +20,7 @@ _SAFE = 0.68
 """`log(1 + x) >= x - x**2` for all x from minus this on."""
 
 
-def rate_above(events: int, trials: int, limit: float) -> float:
+def rate_above(events: float, trials: float, limit: float) -> float:
     """Return the evidence against "the rate is at most `limit`".
 
     A mixture over rates, divided by the best that the claim can say of the counts (universal inference, Wasserman,
@@ -30,7 +30,7 @@ def rate_above(events: int, trials: int, limit: float) -> float:
     return _mixed(events, trials) - _likelihood(events, trials, rate)
 
 
-def rate_above_other(events: int, trials: int, other_events: int, other_trials: int) -> float:
+def rate_above_other(events: float, trials: float, other_events: float, other_trials: float) -> float:
     """Return the evidence against "the rate is at most that of the other", whatever that one is.
 
     It conditions on how many trials each had, so that a split of the traffic that is not even raises no alarm.
@@ -66,12 +66,12 @@ def mean_above_by_sums(count: int, total: float, squares: float, limit: float) -
     return _mean_of_wealth(bets * (total - count * limit) - bets**2 * centred)
 
 
-def _mixed(events: int, trials: int) -> float:
+def _mixed(events: float, trials: float) -> float:
     prior = lgamma(_A) + lgamma(_B) - lgamma(_A + _B)
     return lgamma(events + _A) + lgamma(trials - events + _B) - lgamma(trials + _A + _B) - prior
 
 
-def _likelihood(events: int, trials: int, rate: float) -> float:
+def _likelihood(events: float, trials: float, rate: float) -> float:
     if events and not rate:
         return -inf
     hits = events * log(rate) if events else 0.0

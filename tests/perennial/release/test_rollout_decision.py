@@ -153,3 +153,10 @@ def test_a_pass_has_enough_answers_of_all_replicas_in_time(
         assert not is_overdue and part == replicas > 0 and ours.answers - before >= 200
         assert ours.errors <= max(0.01 * ours.answers, theirs.errors / max(theirs.answers, 1) * ours.answers) + 1e-6
         assert ours.compared >= 200 and ours.difference <= 0.1 * ours.compared + 1e-6
+
+
+def test_rows_of_one_pass_count_as_one() -> None:
+    apart = counts(answers=300, errors=40)
+    at_once = counts(answers=300, errors=40, together=300 * 40)
+    assert decide(evidence(challenger=apart)).answer is Answer.FAIL
+    assert decide(evidence(challenger=at_once)).answer is Answer.INCONCLUSIVE
