@@ -43,9 +43,11 @@ bench: setup ## Compare the flows with a flat script, and measure 10 million row
 mutation: setup ## Break the gate in every way and see the tests notice
 	@$(BIN)/python tests/benchmarks/mutation.py
 
-lock: ## Compile requirements.lock again (needs uv)
+lock: ## Compile the locks again (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate -o requirements.lock
+	uv pip compile --group serving --constraint requirements.lock --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate -o requirements/serving.lock
 
 up: setup ## Start a Prefect server, an MLflow server and a worker, and apply the environment
 	@$(BIN)/perennial up
