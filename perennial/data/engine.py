@@ -3,8 +3,9 @@
 It knows files, Arrow data and SQL, and nothing of use cases, so that another engine can stand here.
 """
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,6 +103,50 @@ class Engine:
         with self._naming(name):
             rows = self._select(sql, parameters).fetchall()
         return rows[0][0] if rows else None
+
+    def tree(self, sql: str) -> dict[str, Any]:
+        """Return one SELECT as the engine's own parser sees it, as plain data.
+
+        Raises:
+            QueryFailed: It is no SELECT.
+        """
+        tree = json.loads(self.scalar("SELECT json_serialize_sql(CAST(? AS VARCHAR))", [sql]))
+        if tree["error"]:
+            raise QueryFailed(f"The query is no SELECT: {tree['error_message']}")
+        return dict(tree)
+
+    def text(self, tree: Mapping[str, Any]) -> str:
+        """Write what `tree` gave, or what was made of it, as SQL again."""
+        return str(self.scalar("SELECT json_deserialize_sql(CAST(? AS JSON))", [json.dumps(tree)]))
+
+    def types(self, sql: str) -> dict[str, str]:
+        """Return the columns of a SELECT with their types as SQL names them."""
+        described = self.table(f"DESCRIBE {sql}")
+        return dict(zip(described["column_name"].to_pylist(), described["column_type"].to_pylist(), strict=True))
+
+    def function(
+        self, name: str, function: Callable[..., Any], takes: Sequence[str], gives: str, *, volatile: bool = False
+    ) -> None:
+        """Let queries call a Python function, once per row, also with NULL.
+
+        Args:
+            name: What queries call it.
+            function: Takes one plain value per argument; a struct is a dictionary.
+            takes: SQL types of the arguments.
+            gives: SQL type of the result.
+            volatile: Whether it may answer the same question differently.
+        """
+        create: Any = self._connection.create_function  # its stubs know no types by SQL name
+        create(name, function, list(takes), gives, null_handling="special", side_effects=volatile)
+
+    def prepare(self, name: str, sql: str) -> None:
+        """Plan a SELECT for `run`. Since 2.0 DuckDB keeps the plan only of one that scans no table or file."""
+        self.execute(f"PREPARE {quote(name)} AS {sql}", name=name)
+
+    def run(self, name: str) -> list[tuple[Any, ...]]:
+        """Run a prepared SELECT and return its rows as plain values."""
+        with self._naming(name):
+            return self._connection.execute(f"EXECUTE {quote(name)}").fetchall()
 
     def _read_objects(self, store: Store) -> None:
         from perennial.data.object_files import ObjectFiles

@@ -98,14 +98,18 @@ def compute_features(engine: Engine, use_case: UseCase) -> FeatureColumns:
     """
     name = f"{use_case.slug}/{use_case.features}"
     engine.keep("query_result", use_case.features_sql.strip().rstrip(";"), query=name)
-    schema = engine.schema("SELECT * FROM query_result")
-    columns = _checked_columns(schema, use_case, name)
+    columns = checked_columns(engine.schema("SELECT * FROM query_result"), use_case, name)
+    engine.view(_COMPUTED, typed_sql(columns, use_case, "query_result"))
+    _check_rows(engine, use_case, name)
+    return columns
+
+
+def typed_sql(columns: FeatureColumns, use_case: UseCase, relation: str) -> str:
+    """Write the SELECT of key, `event_time` and features with one type each in every period, from a query's result."""
     selected = [quote(one) for one in (*use_case.key, "event_time")]
     for one in columns.all:
         selected.append(f"CAST({quote(one)} AS {'DOUBLE' if one in columns.numeric else 'VARCHAR'}) AS {quote(one)}")
-    engine.view(_COMPUTED, f"SELECT {', '.join(selected)} FROM query_result")
-    _check_rows(engine, use_case, name)
-    return columns
+    return f"SELECT {', '.join(selected)} FROM {relation}"
 
 
 def snapshot_view(engine: Engine, ws: Workspace, partitions: Sequence[str], name: str) -> None:
@@ -160,7 +164,12 @@ def _in_order(engine: Engine, use_case: UseCase) -> pa.RecordBatchReader:
     return engine.batches(f"SELECT * FROM {_COMPUTED} ORDER BY event_time, {key}", name=use_case.features)
 
 
-def _checked_columns(schema: pa.Schema, use_case: UseCase, name: str) -> FeatureColumns:
+def checked_columns(schema: pa.Schema, use_case: UseCase, name: str) -> FeatureColumns:
+    """Return the features that a query's result has, if its columns are what they must be.
+
+    Raises:
+        FeaturesQueryWrong: See `compute_features`.
+    """
     missing = [one for one in (*use_case.key, "event_time") if one not in schema.names]
     if missing:
         raise FeaturesQueryWrong(

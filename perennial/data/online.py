@@ -1,0 +1,230 @@
+"""Features of single requests by the same query: reference tables computed once, the rest over the rows that are asked.
+
+It knows nothing of models or of HTTP. Rows come with the declared columns of the entity's source, already checked.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import pyarrow as pa
+
+from perennial.data.engine import Engine, quote, quote_time
+from perennial.data.features import FeatureColumns, FeaturesQueryWrong, checked_columns, typed_sql
+from perennial.data.queries import Reference, keep_reference
+from perennial.data.query_parts import OBSERVATIONS, split
+from perennial.data.views import known_deliveries, open_views
+from perennial.digests import digest_bytes
+from perennial.workspace import Workspace
+
+if TYPE_CHECKING:
+    from perennial.model.encoding import Encoder, Matrix
+
+_RECENT = "recent"
+_GIVEN = "given"
+_BEGINNING = datetime.fromtimestamp(0, UTC)
+
+Row = Mapping[str, Any]
+
+
+class Asked(NamedTuple):
+    """What was found for some rows, in their order."""
+
+    names: tuple[str, ...]
+    """Of the features, in the order of the query."""
+    values: list[tuple[Any, ...]]
+    """Features per row: numbers, texts or `None`."""
+    matrix: "Matrix"
+    """The same, coded for the model, shape (rows, features)."""
+
+    @property
+    def features(self) -> pa.Table:
+        """The features as a table."""
+        return pa.Table.from_pylist(self.dicts())
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """Return the features by name, one dictionary per row."""
+        return [dict(zip(self.names, one, strict=True)) for one in self.values]
+
+
+class OnlineFeatures:
+    """The reference tables of a use case's query as of one moment, and the query over them. It is for one thread.
+
+    Fresher data needs a new one; the old one goes on answering until it is dropped.
+    """
+
+    def __init__(self, ws: Workspace, as_of: datetime, query: str | None = None) -> None:
+        """Compute the reference tables.
+
+        Args:
+            ws: Whose features.
+            as_of: Deliveries and rows known up to here are seen.
+            query: Text of the features query, by default that of the use case's folder.
+
+        Raises:
+            FeaturesQueryWrong: The query's result has the wrong shape.
+            QueryFailed: The engine refused it.
+        """
+        self._ws = ws
+        self.as_of = as_of
+        self.query = ws.use_case.features_sql if query is None else query
+        self._rows: list[dict[str, Any]] = []
+        self._prepared = 0
+        state = ws.state()
+        self.deliveries = known_deliveries(state, as_of)
+        self._engine = Engine(ws.settings)
+        open_views(self._engine, ws, as_of, deliveries=self.deliveries, state=state)
+        self._columns = self._engine.types(f"SELECT * FROM {OBSERVATIONS}")
+        moment = self._newest()
+        self._cut(moment)
+        self._request = self._materialise()
+        self._engine.execute("SET threads = 1")  # a request is too little work to share
+        self._features = self._checked()
+        self.rests_on = Reference(
+            query=digest_bytes(self.query.encode()),
+            deliveries=tuple(f"{one.source}/{one.partition}" for one in self.deliveries),
+            moment=moment,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @cached_property
+    def reference(self) -> str:
+        """Digest of what the features rest on, kept in the store for the audit the first time it is asked for."""
+        return keep_reference(self._ws, self.rests_on)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features in the order of the query."""
+        return self._features.all
+
+    def prepared(self, encoder: "Encoder") -> "OnlineQuery":
+        """Plan the query once for a model, coded by its encoder.
+
+        Raises:
+            QueryFailed: The query does not give a feature of the encoder.
+        """
+        self._prepared += 1
+        name = f"asked_{self._prepared}"
+        typed = typed_sql(self._features, self._ws.use_case, f"({self._request})")
+        kept = [*self._ws.use_case.key, *self._features.all]
+        self._engine.prepare(name, encoder.select(f"({typed})", kept))
+        return OnlineQuery(self, name, encoder)
+
+    def run(self, name: str, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+        """Run a prepared query over rows; what it gives is in the order of the rows.
+
+        Raises:
+            FeaturesQueryWrong: It does not give one row per given row.
+        """
+        observed = [self._observed(one) for one in rows]
+        key = self._ws.use_case.key
+        found: list[tuple[Any, ...]] = [()] * len(rows)
+        for places in _rounds([tuple(one[name] for name in key) for one in observed]):
+            self._rows[:] = [observed[place] for place in places.values()]
+            given = self._engine.run(name)
+            by_key = {one[: len(key)]: one[len(key) :] for one in given}
+            if len(given) != len(places) or by_key.keys() != places.keys():
+                raise FeaturesQueryWrong(
+                    f"`{self._ws.use_case.slug}` gave {len(given)} rows of features for {len(places)} requests, such "
+                    f"as {next(iter(places))}. Expected one row for each. See `check` of the use case."
+                )
+            for one, place in places.items():
+                found[place] = by_key[one]
+        return found
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._engine.__exit__(None, None, None)
+
+    def _observed(self, row: Row) -> dict[str, Any]:
+        use_case = self._ws.use_case
+        event_time = row[use_case.event_time]
+        stated = use_case.sources[use_case.entity].known_at
+        known_at = min(row[stated], event_time) if stated and row.get(stated) else event_time
+        return {name: row.get(name) for name in self._columns} | {"event_time": event_time, "known_at": known_at}
+
+    def _newest(self) -> datetime:
+        """When the newest of what can be seen became known: between that and `as_of` the moment does not matter."""
+        views = ["labels", *(name for name, one in self._ws.use_case.sources.items() if not one.is_reference)]
+        each = " UNION ALL ".join(f"SELECT max(known_at) AS newest FROM {quote(one)}" for one in views)
+        newest = self._engine.scalar(f"SELECT max(newest) FROM ({each})")
+        return newest.astimezone(UTC) if newest else _BEGINNING
+
+    def _cut(self, moment: datetime) -> None:
+        """Leave out what became known longer before the newest than `serving.history`."""
+        serving = self._ws.use_case.serving
+        self._engine.execute(f"CREATE SCHEMA {_RECENT}")
+        if serving and serving.history:
+            since = f"known_at >= {quote_time(moment - serving.history)}"
+            for name in ("labels", *self._ws.use_case.sources):
+                source = self._ws.use_case.sources.get(name)
+                if source is None or not source.is_reference:
+                    self._engine.execute(
+                        f"CREATE VIEW {_RECENT}.{quote(name)} AS SELECT * FROM main.{quote(name)} WHERE {since}"
+                    )
+        self._engine.execute(f"SET search_path = '{_RECENT},main'")
+
+    def _materialise(self) -> str:
+        parts = split(self._engine, self.query.strip().rstrip(";"))
+        for name, sql in parts.references.items():
+            self._engine.keep(name, sql, query=self._ws.use_case.features)
+        for name in sorted(parts.tables - parts.references.keys()):
+            self._engine.keep(name, f"SELECT * FROM {quote(name)}")
+        for name in parts.references.keys() - parts.tables:
+            self._engine.execute(f"DROP TABLE temp.{quote(name)}")
+        fields = ", ".join(f"{quote(name)} {kind}" for name, kind in self._columns.items())
+        rows = self._rows  # of `self` it would be a cycle, and the tables would outlive their last user
+        self._engine.function(_GIVEN, lambda _: rows, ["INTEGER"], f"STRUCT({fields})[]", volatile=True)
+        self._engine.execute(
+            f"CREATE TEMP VIEW {OBSERVATIONS} AS SELECT unnest(one) FROM (SELECT unnest({_GIVEN}(0)) AS one)"
+        )
+        return self._engine.text(parts.request)
+
+    def _checked(self) -> FeatureColumns:
+        name = f"{self._ws.use_case.slug}/{self._ws.use_case.features}"
+        return checked_columns(self._engine.schema(self._request), self._ws.use_case, name)
+
+
+class OnlineQuery:
+    """The query of one `OnlineFeatures`, planned for one encoder."""
+
+    def __init__(self, features: OnlineFeatures, name: str, encoder: "Encoder") -> None:
+        self._features = features
+        self._name = name
+        self._encoder = encoder
+
+    def ask(self, rows: Sequence[Row]) -> Asked:
+        """Return the features of some rows, in their order.
+
+        Args:
+            rows: Declared columns of the entity's source by name; absent ones are missing.
+        """
+        import numpy as np
+
+        names = self._features.names
+        found = self._features.run(self._name, rows)
+        coded = np.array([one[len(names) :] for one in found], dtype=np.float32)
+        shape = (len(rows), len(self._encoder.features))
+        return Asked(names, [one[: len(names)] for one in found], coded.reshape(shape))
+
+
+def _rounds(keys: Sequence[tuple[Any, ...]]) -> Iterator[dict[tuple[Any, ...], int]]:
+    """The same key twice among some rows is asked one after the other: the query may join on the key."""
+    left = list(enumerate(keys))
+    while left:
+        places: dict[tuple[Any, ...], int] = {}
+        again = []
+        for place, key in left:
+            if places.setdefault(key, place) != place:
+                again.append((place, key))
+        yield places
+        left = again

@@ -1,0 +1,62 @@
+"""A features query in two parts, cut by the engine's own parser: what rests on the request, and what does not.
+
+It reads names off the query and writes it again; it never looks into an expression.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from perennial.data.engine import Engine, quote
+
+OBSERVATIONS = "observations"
+
+
+class QueryParts(NamedTuple):
+    """What to run once, in that order, and what to run for each request."""
+
+    references: dict[str, str]
+    """SELECT per common table expression that does not depend on `observations`; it may name those before it."""
+    request: dict[str, Any]
+    """The query without them, as `Engine.tree` gives it."""
+    tables: frozenset[str]
+    """What the request part reads beside `observations` and its own expressions."""
+
+
+def split(engine: Engine, sql: str) -> QueryParts:
+    """Cut a query: an expression that reads `observations`, itself or through others, stays with the request.
+
+    Raises:
+        QueryFailed: The query is no SELECT.
+    """
+    tree = engine.tree(sql)
+    node = tree["statements"][0]["node"]
+    per_request = {OBSERVATIONS}
+    references, kept = {}, []
+    for expression in node["cte_map"]["map"]:
+        if per_request & {one.lower() for one in tables_of(expression)}:
+            per_request.add(expression["key"].lower())
+            kept.append(expression)
+        else:
+            references[expression["key"]] = _alone(engine, expression)
+    node["cte_map"]["map"] = kept
+    read = {one.lower(): one for one in tables_of(node)}
+    return QueryParts(references, tree, frozenset(read[one] for one in read.keys() - per_request))
+
+
+def tables_of(part: Any) -> Iterator[str]:
+    """Name every table, view and common table expression that a part of a query reads."""
+    if isinstance(part, dict):
+        if part.get("type") == "BASE_TABLE":
+            yield part["table_name"]
+        for one in part.values():
+            yield from tables_of(one)
+    elif isinstance(part, list):
+        for one in part:
+            yield from tables_of(one)
+
+
+def _alone(engine: Engine, expression: dict[str, Any]) -> str:
+    """Written as a query around the whole expression, so that its column names and recursion stay what they are."""
+    tree = engine.tree(f"SELECT * FROM {quote(expression['key'])}")
+    tree["statements"][0]["node"]["cte_map"]["map"] = [expression]
+    return engine.text(tree)

@@ -1,0 +1,56 @@
+import pytest
+
+from perennial.data.engine import Engine, QueryFailed
+from perennial.data.query_parts import split
+from tests.model_builders import make_engine
+
+
+@pytest.fixture
+def engine():
+    with make_engine() as opened:
+        yield opened
+
+
+def test_what_depends_on_observations_stays_with_the_request(engine: Engine):
+    parts = split(
+        engine,
+        "WITH rates AS (SELECT shop, avg(x) AS x FROM labels GROUP BY shop), "
+        "best AS (SELECT * FROM rates WHERE x > 1), "
+        "asked AS (SELECT *, 1 AS one FROM observations), "
+        "again AS (SELECT a.* FROM asked a JOIN best USING (shop)) "
+        "SELECT * FROM again LEFT JOIN shops USING (shop)",
+    )
+    assert [*parts.references] == ["rates", "best"]
+    assert parts.tables == {"best", "shops"}
+    assert "labels" not in engine.text(parts.request)
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        "SELECT * FROM (SELECT * FROM observations)",
+        "SELECT (SELECT count(*) FROM observations) AS n",
+        "WITH inner_one AS (SELECT * FROM Observations) SELECT * FROM inner_one",
+        "SELECT 1 AS one UNION ALL SELECT 2 FROM observations",
+        "SELECT * FROM shops WHERE shop IN (SELECT shop FROM observations)",
+    ],
+)
+def test_a_reading_of_observations_is_found_wherever_it_is(engine: Engine, reading: str):
+    parts = split(engine, f"WITH here AS ({reading}) SELECT * FROM observations o, here")
+    assert parts.references == {}
+
+
+def test_a_reference_is_its_whole_expression(engine: Engine):
+    engine.keep("shops", "SELECT 'bonn' AS shop, 2.0 AS size")
+    parts = split(
+        engine,
+        "WITH RECURSIVE shops(place, size) AS (SELECT * FROM shops), "
+        "steps(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM steps WHERE n < 3) "
+        "SELECT o.*, n FROM observations o, shops, steps",
+    )
+    assert engine.table(parts.references["steps"])["n"].to_pylist() == [1, 2, 3]
+
+
+def test_something_else_than_a_select_is_refused(engine: Engine):
+    with pytest.raises(QueryFailed, match="no SELECT"):
+        split(engine, "DROP TABLE shops")
