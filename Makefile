@@ -47,7 +47,7 @@ lock: ## Compile the locks again (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate -o requirements.lock
 	uv pip compile --group serving --constraint requirements.lock --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-header --no-annotate -o requirements/serving.lock
+	  --no-emit-index-url --no-header --no-annotate -o deployments/images/serving.lock
 
 up: setup ## Start a Prefect server, an MLflow server and a worker, and apply the environment
 	@$(BIN)/perennial up
