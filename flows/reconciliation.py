@@ -1,18 +1,22 @@
 """Reconcile: let the world follow the journal again, and start what an event did not."""
 
-from datetime import timedelta
 from pathlib import Path
 
 from prefect import flow
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 
 from blocks.environment import current_settings
 from flows.occasion import occasion
 from flows.policy import POLICY
 from perennial.errors import PerennialError, Permanent
 from perennial.use_case_file import use_case_slugs
+from perennial.watch.lost_runs import check_patience
 from tasks.artifacts import publish_markdown
 from tasks.reconciliation import mend_runs, start_overdue, tell_again
 from tasks.registration import project_aliases
+
+SLOWEST_HEARTBEAT = 180
+"""Seconds between the heartbeats of runs where nothing says otherwise, as Prefect has it by default."""
 
 
 class NotReconciled(Permanent):
@@ -28,10 +32,11 @@ def reconcile(use_case: str | None = None, patience: float = 900) -> list[str]:
     3. Start every retraining that was asked for, or should have been, and that nobody works on.
     4. Tell again the newest news that the server never heard.
 
-    `patience` is how many seconds a run may be silent before it counts as lost: more than five heartbeats.
+    `patience` is how many seconds a run may be silent before it counts as lost: at least three heartbeats.
     """
+    allowed = check_patience(patience, PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() or SLOWEST_HEARTBEAT)
     settings = current_settings()
-    done = mend_runs(settings.environment, timedelta(seconds=patience))
+    done = mend_runs(settings.environment, allowed)
     failed = []
     for slug in [use_case] if use_case else use_case_slugs(Path(settings.use_cases)):
         try:

@@ -4,12 +4,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from perennial.errors import Permanent
 from perennial.periods import format_duration
 
 FORGOTTEN = timedelta(hours=24)
 """After this a crashed run is history, and a run that never gave a sign of life is dead."""
+BEATS = 3
+"""A run that is silent for fewer heartbeats may be alive: one can be lost and another be late."""
 RESTARTS = 2
 """How often a run is started again after a crash."""
+
+
+class Impatient(Permanent):
+    """Runs that are alive would count as lost."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,20 @@ class Mending:
     run: str
     action: Literal["crash", "restart"]
     reason: str
+
+
+def check_patience(seconds: float, heartbeat: float) -> timedelta:
+    """Return after what silence a run counts as lost, where a run gives a sign of life every `heartbeat` seconds.
+
+    Raises:
+        Impatient: A run that works would be marked as crashed.
+    """
+    if not seconds >= BEATS * heartbeat:
+        raise Impatient(
+            f"`patience` is {seconds:g} seconds; expected at least {BEATS * heartbeat:g}, {BEATS} heartbeats, or a run "
+            "that is alive could be marked as crashed. Nothing was changed; give more, or leave it out."
+        )
+    return timedelta(seconds=seconds)
 
 
 def mend(seen: RunSeen, now: datetime, patience: timedelta) -> Mending | None:

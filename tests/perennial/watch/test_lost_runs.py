@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from perennial.watch.lost_runs import FORGOTTEN, RESTARTS, RunSeen, mend
+from perennial.watch.lost_runs import FORGOTTEN, RESTARTS, Impatient, RunSeen, check_patience, mend
 from tests.builders import moment
 
 NOW = moment("2026-11-24")
@@ -37,3 +37,17 @@ def test_a_silent_run_is_crashed_and_a_crashed_one_run_again_a_bounded_number_of
     mending = mend(seen, NOW, PATIENCE)
     assert (mending.action if mending else None) == action
     assert mending is None or (mending.run == "r" and mending.reason)
+
+
+@pytest.mark.parametrize("seconds", [89.9, 0, -1, float("nan")])
+def test_a_patience_that_would_crash_a_live_run_is_refused(seconds: float) -> None:
+    assert check_patience(90, heartbeat=30) == timedelta(seconds=90)
+    with pytest.raises(Impatient, match="at least 90, 3 heartbeats"):
+        check_patience(seconds, heartbeat=30)
+
+
+def test_reconcile_refuses_before_it_looks_at_any_run() -> None:
+    from flows.reconciliation import reconcile
+
+    with pytest.raises(Impatient, match="Nothing was changed"):
+        reconcile.fn(patience=60)
