@@ -91,14 +91,15 @@ def record_decision(ws: Workspace, period: Period, as_of: datetime) -> Retrainin
     A later `as_of`, when more labels are known, is a new question. Whoever asks for something that another was
     asked for already is told so: the journal lets one answer at a time be added.
     """
+    answers: list[RetrainingDecided] = []
 
     def decision(entries: tuple[Entry, ...]) -> RetrainingDecided | None:
-        return None if answer_to(entries, period, as_of) else _decided(ws, entries, period, as_of)
+        known = answer_to(entries, period, as_of)
+        answers.append(known or _decided(ws, entries, period, as_of))
+        return None if known else answers[-1]
 
     ws.journal.decide(decision, as_of)
-    answer = answer_to(ws.journal.entries(), period, as_of)
-    assert answer is not None
-    return answer
+    return answers[-1]  # not read again: a release for an earlier moment may have been appended since
 
 
 def answer_to(entries: tuple[Entry, ...], period: Period, as_of: datetime) -> RetrainingDecided | None:

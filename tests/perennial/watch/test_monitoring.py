@@ -15,9 +15,10 @@ from perennial.data.acceptance import accept
 from perennial.data.engine import Engine, QueryFailed
 from perennial.data.features import build_features
 from perennial.data.landing import receive
+from perennial.journal import Journal
 from perennial.model.training import train
 from perennial.periods import Period
-from perennial.records import Level, Measured, Released
+from perennial.records import Entry, Level, Measured, Released
 from perennial.release.predictions import predict
 from perennial.watch.findings import Category
 from perennial.watch.monitoring import NothingServes, measure
@@ -142,6 +143,23 @@ def test_the_release_that_scored_the_period_newest_is_measured(scored: Workspace
     later = APRIL.end + timedelta(seconds=1)
     scored.journal.append(measured.model_copy(update={"release": 1}), later, scored.journal.head)
     assert "2 serves now" in " ".join(record_decision(scored, APRIL, later).reasons)
+
+
+def test_a_release_between_the_decision_and_its_answer_does_not_take_the_answer_away(
+    scored: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure(scored, APRIL, LATER, report=False)
+    decide, first = Journal.decide, scored.state().released[0]
+
+    def overtaken(journal: Journal, *arguments: Any) -> Entry | None:
+        entry = decide(journal, *arguments)
+        assert entry
+        other = Workspace.open("shop-returns", scored.settings).journal
+        other.append(first.model_copy(update={"number": 2, "version": 2, "replaces": 1}), APRIL.end, entry.seq)
+        return entry
+
+    monkeypatch.setattr(Journal, "decide", overtaken)
+    assert record_decision(scored, APRIL, LATER).release == 1
 
 
 def test_a_quiet_month_is_left_alone_with_reasons(scored: Workspace) -> None:
