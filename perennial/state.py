@@ -70,6 +70,8 @@ class Rollout:
     """When the present step began."""
     verdict: Verdict | None = None
     """The last that was recorded."""
+    ended_at: datetime | None = None
+    """When it was taken back; `None` also where another release ended it."""
     is_open: bool = True
 
     @property
@@ -238,8 +240,8 @@ def _roll_out(state: State, record: RolloutStarted | RolloutAdvanced | RolloutEn
             this = state.rollouts[record.number]
             this.step, this.step_at, this.verdict = record.step, entry.at, record.verdict
         case RolloutEnded():
-            state.rollouts[record.number].is_open = False
-            state.rollouts[record.number].verdict = record.verdict
+            this = state.rollouts[record.number]
+            this.is_open, this.ended_at, this.verdict = False, entry.at, record.verdict
 
 
 def _close_rollouts(state: State) -> None:

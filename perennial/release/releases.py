@@ -26,7 +26,7 @@ class StaleVerdict(Permanent):
 
 
 class NoWayBack(Permanent):
-    """No earlier release may serve: none passed the gate, still loads and was not withdrawn itself."""
+    """No earlier release may serve: none passed the gate, served, still loads and was not withdrawn itself."""
 
 
 def release(ws: Workspace, judged: Judged, as_of: datetime) -> Released:
@@ -41,28 +41,29 @@ def release(ws: Workspace, judged: Judged, as_of: datetime) -> Released:
         StaleVerdict: Somebody released another version first, or one for a later moment.
     """
     state = ws.state()
-    if _release_of(judged, state) is None:
-        _require_releasable(ws, judged, state, as_of)
-        _require_that_it_loads(ws, judged)
+    if release_of(judged, state) is None:
+        require_releasable(ws, judged, state, as_of)
+        require_that_it_loads(ws, judged)
 
     def decision(entries: tuple[Entry, ...]) -> Released | None:
         now = fold(entries)
-        if _release_of(judged, now) is not None:
+        if release_of(judged, now) is not None:
             return None
-        _require_releasable(ws, judged, now, as_of)
-        return _next(now, judged.model, judged.version, judged.verdict.reasons[0])
+        require_releasable(ws, judged, now, as_of)
+        return next_release(now, judged.model, judged.version, judged.verdict.reasons[0])
 
     ws.journal.decide(decision, as_of)
-    released = _release_of(judged, ws.state())
+    released = release_of(judged, ws.state())
     assert released is not None
     return released
 
 
 def rollback(ws: Workspace, reason: str, as_of: datetime) -> Released:
-    """Withdraw the champion and release again the last earlier version that passed the gate and still loads.
+    """Withdraw the champion and release again the last earlier version that has served well and still loads.
 
-    Versions that were withdrawn before are passed over. Asking again for the same reason and moment returns the
-    same release.
+    It has passed the gate, and has answered in good health where the use case answers online (`release.served`), or
+    else has written predictions. Versions that were withdrawn before are passed over. Asking again for the same
+    reason and moment returns the same release.
 
     Raises:
         NoWayBack: There is no such version; the champion stays.
@@ -72,7 +73,7 @@ def rollback(ws: Workspace, reason: str, as_of: datetime) -> Released:
     done = _rollback_of(reason, as_of, state)
     if done is not None:
         return done
-    target = _last_good(ws, state)
+    target = last_good(ws, state)
 
     def decision(entries: tuple[Entry, ...]) -> Released | None:
         now = fold(entries)
@@ -85,7 +86,7 @@ def rollback(ws: Workspace, reason: str, as_of: datetime) -> Released:
                 "was rolled back; look at the new champion first."
             )
         _require_newest(ws, now, as_of)
-        return _next(now, target.model, target.version, reason, withdraws=withdrawn.number)
+        return next_release(now, target.model, target.version, reason, withdraws=withdrawn.number)
 
     ws.journal.decide(decision, as_of)
     released = _rollback_of(reason, as_of, ws.state())
@@ -93,7 +94,8 @@ def rollback(ws: Workspace, reason: str, as_of: datetime) -> Released:
     return released
 
 
-def _release_of(judged: Judged, state: State) -> Released | None:
+def release_of(judged: Judged, state: State) -> Released | None:
+    """Return the release that a verdict led to, directly or through a rollout; `None` if it led to none."""
     wanted = (judged.model, judged.version, judged.against_version, None)
     found = (one for one in state.released if (one.model, one.version, one.replaces, one.withdraws) == wanted)
     return next(found, None)
@@ -104,7 +106,14 @@ def _rollback_of(reason: str, as_of: datetime, state: State) -> Released | None:
     return next((one for one in found if state.released_at[one.number] == as_of), None)
 
 
-def _require_releasable(ws: Workspace, judged: Judged, state: State, as_of: datetime) -> None:
+def require_releasable(ws: Workspace, judged: Judged, state: State, as_of: datetime) -> None:
+    """Refuse what the gate did not pass against the present champion, and what a person has not let serve.
+
+    Raises:
+        NotReleasable: The verdict is not PASS or not in the journal.
+        NotApproved: A person has to let it serve, and did not.
+        StaleVerdict: Somebody released another version first, or one for a later moment.
+    """
     slug, champion = ws.use_case.slug, state.champion
     if judged not in state.judged:
         raise NotReleasable(f"The journal of `{slug}` has no such verdict on version {judged.version}. Judge it first.")
@@ -152,7 +161,12 @@ def _require_newest(ws: Workspace, state: State, as_of: datetime) -> None:
         )
 
 
-def _require_that_it_loads(ws: Workspace, judged: Judged) -> None:
+def require_that_it_loads(ws: Workspace, judged: Judged) -> None:
+    """Refuse a model that does not answer its golden questions in a child process.
+
+    Raises:
+        NotReleasable: It crashes, hangs, or answers otherwise than at its training.
+    """
     probed = probe_model(ws.store, judged.model)
     if probed.answer is not Answer.PASS:
         raise NotReleasable(
@@ -167,31 +181,44 @@ def _champion(ws: Workspace, state: State) -> Released:
     return state.champion
 
 
-def _last_good(ws: Workspace, state: State) -> Released:
+def last_good(ws: Workspace, state: State) -> Released:
+    """Return the release to go back to, loaded in a child process first.
+
+    Raises:
+        NoWayBack: There is none; the message says what was tried.
+    """
     champion = _champion(ws, state)
     failed = []
-    for one in _earlier_good(state, champion):
+    for one in _earlier_good(ws, state, champion):
         probed = probe_model(ws.store, one.model)
         if probed.answer is Answer.PASS:
             return one
         failed.append(f"Version {one.version}: {' '.join(probed.reasons)}")
     raise NoWayBack(
-        f"No version of `{ws.use_case.slug}` before {champion.version} passed the gate, still loads and was not "
-        f"withdrawn. Version {champion.version} stays. {' '.join(failed)}".rstrip()
+        f"No version of `{ws.use_case.slug}` before {champion.version} passed the gate, {_proof(ws)}, still loads and "
+        f"was not withdrawn. Version {champion.version} stays. {' '.join(failed)}".rstrip()
     )
 
 
-def _earlier_good(state: State, champion: Released) -> Iterator[Released]:
+def _proof(ws: Workspace) -> str:
+    return "answered in good health" if ws.use_case.serving else "has written predictions"
+
+
+def _earlier_good(ws: Workspace, state: State, champion: Released) -> Iterator[Released]:
     by_number = {one.number: one for one in state.released}
     seen = {by_number[one.withdraws].model for one in state.released if one.withdraws} | {champion.model}
     passed = {one.model for one in state.judged if one.verdict.answer is Answer.PASS}
+    served = set(state.served) if ws.use_case.serving else {one.release for one in state.predicted}
     for one in reversed(state.released):
-        if one.model in passed and one.model not in seen:
+        if one.model in passed and one.number in served and one.model not in seen:
             seen.add(one.model)
             yield one
 
 
-def _next(state: State, model: str, version: int, reason: str, withdraws: int | None = None) -> Released:
+def next_release(
+    state: State, model: str, version: int, reason: str, withdraws: int | None = None, rollout: int | None = None
+) -> Released:
+    """Return the record that makes a version the champion, in place of the present one."""
     return Released(
         number=len(state.released) + 1,
         model=model,
@@ -199,4 +226,5 @@ def _next(state: State, model: str, version: int, reason: str, withdraws: int | 
         replaces=state.champion.version if state.champion else None,
         reason=reason,
         withdraws=withdraws,
+        rollout=rollout,
     )

@@ -12,7 +12,7 @@ from perennial.model.artifact import Model, save_model
 from perennial.model.constant import Constant
 from perennial.model.encoding import Encoder
 from perennial.model.estimators import estimator
-from perennial.records import Answer, Judged, Released, Verdict
+from perennial.records import Answer, Judged, Predicted, Released, ReleaseServed, Verdict
 from perennial.release.releases import NotReleasable, NoWayBack, StaleVerdict, release, rollback
 from perennial.watch.drift import NumericBins, Reference
 from perennial.workspace import Workspace
@@ -74,8 +74,8 @@ def judged(
     return record
 
 
-def released(ws: Workspace, version: int, at: int, against: Released | None = None) -> Released:
-    """Record a passed verdict and its release, without asking whether the model loads."""
+def released(ws: Workspace, version: int, at: int, against: Released | None = None, *, wrote: bool = True) -> Released:
+    """Record a passed verdict, its release, without asking whether the model loads, and that it wrote predictions."""
     verdict = judged(ws, version, against)
     record = Released(
         number=len(ws.state().released) + 1,
@@ -85,7 +85,23 @@ def released(ws: Workspace, version: int, at: int, against: Released | None = No
         reason="It was compared.",
     )
     ws.journal.decide(lambda entries: record, day(at))
+    if wrote:
+        write(ws, record, at)
     return record
+
+
+def write(ws: Workspace, one: Released, at: int) -> None:
+    """Record that a release scored a period."""
+    record = Predicted(
+        period="2024-04",
+        release=one.number,
+        model=one.model,
+        version=one.version,
+        snapshot="2024-04.x",
+        rows=1,
+        table_version=1,
+    )
+    ws.journal.decide(lambda entries: record, day(at))
 
 
 def spoil(ws: Workspace, one: Released) -> None:
@@ -248,9 +264,37 @@ def test_rollback_without_anything_to_go_back_to_leaves_the_champion(ws: Workspa
 def test_rollback_goes_only_to_what_passed_the_gate(ws: Workspace) -> None:
     forced = Released(number=1, model=a_model(ws, 0.5), version=1, replaces=None, reason="by hand")
     ws.journal.decide(lambda entries: forced, day(2))
+    write(ws, forced, 2)
     released(ws, 2, at=3, against=forced)
     with pytest.raises(NoWayBack):
         rollback(ws, "Bad.", day(4))
+
+
+def test_rollback_never_goes_to_what_did_not_serve(ws: Workspace) -> None:
+    first = released(ws, 1, at=2)
+    second = released(ws, 2, at=3, against=first, wrote=False)
+    released(ws, 3, at=4, against=second)
+    back = rollback(ws, "Bad.", day(5))
+    assert (back.version, back.withdraws) == (1, 3)
+
+
+def test_where_nothing_served_the_champion_stays(ws: Workspace) -> None:
+    first = released(ws, 1, at=2, wrote=False)
+    second = released(ws, 2, at=3, against=first)
+    with pytest.raises(NoWayBack, match="before 2 passed the gate, has written predictions, still loads"):
+        rollback(ws, "Bad.", day(4))
+    assert ws.state().champion == second
+
+
+def test_online_only_good_health_is_evidence_of_service(tmp_path: Path) -> None:
+    ws = make_use_case(tmp_path, months=(), changes={"serving": {"rollout": "direct"}})
+    first = released(ws, 1, at=2)
+    second = released(ws, 2, at=3, against=first)
+    released(ws, 3, at=4, against=second)
+    with pytest.raises(NoWayBack, match="answered in good health"):
+        rollback(ws, "Bad.", day(5))
+    ws.journal.decide(lambda entries: ReleaseServed(release=1, answers=99, replicas=("a",)), day(5))
+    assert rollback(ws, "Bad.", day(5)).version == 1
 
 
 def test_the_past_is_not_rolled_back(ws: Workspace) -> None:

@@ -1,0 +1,264 @@
+"""The guard of one use case: looks at everything that is known, and moves a trial or the release by one step.
+
+Any number of guards may run beside each other, in every replica's supervisor and in flows: each step is one record,
+appended only to the journal that it was decided on. What it decides, the pure decisions say.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from weakref import WeakKeyDictionary
+
+from perennial.errors import Permanent
+from perennial.journal import Conflict
+from perennial.records import (
+    Answer,
+    AnswersCollected,
+    Entry,
+    ProbationEnded,
+    Record,
+    Released,
+    ReleaseServed,
+    RolloutAdvanced,
+    RolloutEnded,
+    RolloutStarted,
+    Verdict,
+)
+from perennial.release.counting import counted
+from perennial.release.health import decide_health
+from perennial.release.paired_losses import Comparison, compare
+from perennial.release.probation import decide_probation
+from perennial.release.releases import NoWayBack, last_good, next_release
+from perennial.release.reports import Counts, Report, read_reports
+from perennial.release.rollout_decision import Losses, decide_rollout
+from perennial.release.rollout_evidence import WINDOWS, gather, is_fresh, take_pulse
+from perennial.serving_spec import Serving
+from perennial.state import Rollout, State, fold
+from perennial.workspace import Workspace
+
+LOOK = timedelta(seconds=0.9)
+"""Least time between two looks that are remembered."""
+REPEAT = timedelta(minutes=1)
+"""Time after which a way back is looked for again where there was none."""
+
+
+@dataclass
+class Memory:
+    """What a guard remembers between its looks; one without a memory only decides a few seconds later."""
+
+    head: int = -1
+    state: State = field(default_factory=State)
+    release: int = 0
+    history: deque[tuple[datetime, Counts]] = field(default_factory=lambda: deque(maxlen=800))
+    """What the release had counted at the looks of the last minutes."""
+    losses: dict[str, tuple[tuple[object, ...], Losses]] = field(default_factory=dict)
+    """By what they are about: what they were computed from, and the result."""
+    no_way_back: dict[int, datetime] = field(default_factory=dict)
+    """By release: when a way back from it was last looked for in vain."""
+
+
+@dataclass(frozen=True)
+class View:
+    """All that is known at one look."""
+
+    ws: Workspace
+    serving: Serving
+    entries: tuple[Entry, ...]
+    state: State
+    champion: Released
+    reports: Sequence[Report]
+    now: datetime
+    memory: Memory
+
+    def health(self) -> Verdict:
+        """Say how the release that serves does."""
+        number = self.champion.number
+        pulse = take_pulse(number, self.reports, self.memory.history, self.now)
+        return decide_health(
+            pulse,
+            self.serving.health,
+            self.serving.trial.alpha,
+            has_served=number in self.state.served,
+            went_back=self.champion.withdraws is not None,
+        )
+
+    def trial(self, rollout: Rollout) -> Verdict:
+        """Say what a trial showed so far."""
+        return decide_rollout(
+            gather(rollout, self.reports, _trial_losses(self, rollout), self.now),
+            self.serving,
+            is_last=rollout.step + 1 >= len(rollout.started.steps),
+            is_overdue=self.now >= rollout.started.deadline,
+        )
+
+    def probation(self) -> Verdict | None:
+        """Say how the release does on mature labels; `None` where it is not on probation."""
+        number = self.champion.number
+        has_ended = number in self.state.probations
+        if self.champion.withdraws is not None or len(self.state.released) < 2 or has_ended:
+            return None
+        losses = _probation_losses(self)
+        return decide_probation(losses, self.serving.trial.alpha, self.ws.use_case.monitoring.min_labels)
+
+
+_MEMORIES: WeakKeyDictionary[Workspace, Memory] = WeakKeyDictionary()
+
+
+def guard(ws: Workspace, now: datetime) -> Entry | None:
+    """Take at most one step: roll back, move a trial, note that a release served, or end a probation.
+
+    Args:
+        ws: The same object each time, so that what it has read is not read again.
+        now: By the clock.
+
+    Returns:
+        The record that was appended, `None` where nothing was to be decided or somebody else was first.
+
+    Raises:
+        NoWayBack: The release that serves must be withdrawn, and there is none to go back to. It stays; this is said
+            again every minute.
+    """
+    view = look(ws, now)
+    if view is None or any(at > now for at in view.state.released_at.values()):
+        return None
+    for step in (_roll_back, _move_rollout, _note_service, _end_probation):
+        record = step(view)
+        if record is not None:
+            try:
+                return ws.journal.append(record, now, head=len(view.entries))
+            except Conflict:
+                return None
+    return None
+
+
+def look(ws: Workspace, now: datetime) -> View | None:
+    """Read all that is known; `None` where nothing answers online: no `serving` is declared, or nothing released."""
+    serving = ws.use_case.serving
+    entries = ws.journal.entries()
+    memory = _MEMORIES.setdefault(ws, Memory())
+    if memory.head != len(entries):
+        memory.head, memory.state = len(entries), fold(entries)
+    champion = memory.state.champion
+    if serving is None or champion is None:
+        return None
+    view = View(ws, serving, entries, memory.state, champion, read_reports(ws), now, memory)
+    _remember(view)
+    return view
+
+
+def _remember(view: View) -> None:
+    memory, number = view.memory, view.champion.number
+    if memory.release != number:
+        memory.release = number
+        memory.history.clear()
+    if not memory.history or view.now - memory.history[-1][0] >= LOOK:
+        memory.history.append((view.now, counted(view.reports, f"release/{number}")))
+    while view.now - memory.history[0][0] > 2 * WINDOWS[-1]:
+        memory.history.popleft()
+
+
+def _roll_back(view: View) -> Record | None:
+    why = _why_back(view)
+    last = view.memory.no_way_back.get(view.champion.number)
+    if why is None or (last is not None and view.now - last < REPEAT):
+        return None
+    try:
+        target = last_good(view.ws, view.state)
+    except NoWayBack:
+        view.memory.no_way_back[view.champion.number] = view.now
+        raise
+    return next_release(view.state, target.model, target.version, why, withdraws=view.champion.number)
+
+
+def _why_back(view: View) -> str | None:
+    ended = view.state.probations.get(view.champion.number)
+    if ended is not None and ended.verdict.answer is Answer.FAIL:
+        return f"Probation: {ended.verdict.reasons[0]}"
+    health = view.health()
+    return f"Health: {health.reasons[0]}" if health.answer is Answer.FAIL else None
+
+
+def _move_rollout(view: View) -> Record | None:
+    rollout = view.state.rollout
+    if rollout is None:
+        return None
+    started, verdict = rollout.started, view.trial(rollout)
+    if verdict.answer is Answer.FAIL or view.now >= started.deadline:
+        return RolloutEnded(number=started.number, verdict=verdict)
+    if verdict.answer is not Answer.PASS:
+        return None
+    if rollout.step + 1 < len(started.steps):
+        return RolloutAdvanced(number=started.number, step=rollout.step + 1, verdict=verdict)
+    why = f"It passed its {started.rollout}: {verdict.reasons[0]} {_gate_said(view.state, started)}".rstrip()
+    return next_release(view.state, started.model, started.version, why, rollout=started.number)
+
+
+def _gate_said(state: State, started: RolloutStarted) -> str:
+    passed = (one.verdict for one in reversed(state.judged) if one.model == started.model)
+    return next((one.reasons[0] for one in passed if one.answer is Answer.PASS and one.reasons), "")
+
+
+def _note_service(view: View) -> Record | None:
+    number = view.champion.number
+    if number in view.state.served or view.health().answer is not Answer.PASS:
+        return None
+    live = [one for one in view.reports if is_fresh(one, view.now) and one.release == number]
+    counts = counted(view.reports, f"release/{number}")
+    return ReleaseServed(release=number, answers=counts.answers, replicas=tuple(sorted(one.replica for one in live)))
+
+
+def _end_probation(view: View) -> Record | None:
+    verdict = view.probation()
+    if verdict is None or verdict.answer is Answer.INCONCLUSIVE:
+        return None
+    return ProbationEnded(release=view.champion.number, verdict=verdict)
+
+
+def _trial_losses(view: View, rollout: Rollout) -> Losses:
+    started = rollout.started
+    old = next(one.model for one in view.state.released if one.number == started.against_release)
+    return _losses(view, f"rollout/{started.number}", started, started.model, old, f"rollout = {started.number}")
+
+
+def _probation_losses(view: View) -> Losses:
+    champion, previous = view.champion, view.state.released[-2]
+    condition = f"release = {champion.number} AND model_version = {champion.version}"
+    return _losses(view, f"release/{champion.number}", champion, champion.model, previous.model, condition)
+
+
+def _losses(view: View, about: str, since: Record, new: str, old: str, condition: str) -> Losses:
+    """Compare two models, again only when there are more answers or labels, and at most once a minute."""
+    batches = _collected_since(view.entries, since)
+    minute = view.now.replace(second=0, microsecond=0)
+    key = (len(batches), len(view.state.accepted), minute)
+    known = view.memory.losses.get(about)
+    if known is not None and known[0] == key:
+        return known[1]
+    trained = view.state.training_of(new)
+    comparison = Comparison(
+        new=new,
+        old=old,
+        batches=batches,
+        condition=condition,
+        holdout=trained.holdout if trained else None,
+        max_loss=view.serving.trial.max_loss,
+        mature=isinstance(since, Released),
+    )
+    try:
+        found = compare(view.ws, comparison, minute)
+    except Permanent as error:  # labels then say nothing, and all else is still decided
+        found = Losses(limit=comparison.max_loss, why_none=f"The versions cannot be compared: {error}")
+    view.memory.losses[about] = (key, found)
+    return found
+
+
+def _collected_since(entries: Sequence[Entry], record: Record) -> list[str]:
+    """The batches of answers that were collected after a record was written."""
+    found: list[str] = []
+    for entry in reversed(entries):
+        if entry.record is record:
+            break
+        if isinstance(entry.record, AnswersCollected) and entry.record.rows:
+            found.append(entry.record.batch)
+    return found[::-1]
