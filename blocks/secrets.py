@@ -17,6 +17,7 @@ _SECRET = {
     "AWS_SESSION_TOKEN",
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
+    "PERENNIAL_SERVING_TOKENS",
     "PREFECT_API_AUTH_STRING",
     "PREFECT_API_KEY",
 }
@@ -51,6 +52,17 @@ def load_secrets(settings: Settings) -> None:
     _SECRET.update(name for name in settings.secrets if not name.endswith(_NAMES_SOMEBODY))
     for name, block in missing_secrets(settings).items():
         os.environ[name] = _read(name, block, settings.environment)
+
+
+def saved_secret(block: str) -> str:
+    """Return the value of a Secret block, an empty text where there is none or it cannot be read."""
+    from prefect.blocks.system import Secret
+
+    try:
+        found: object = Secret.load(block).get()  # type: ignore[union-attr]
+    except Exception:
+        return ""
+    return found if isinstance(found, str) else ""
 
 
 @contextmanager
@@ -92,7 +104,7 @@ def _holds_secret(text: str) -> bool:
 def _values() -> list[str]:
     """Return the values of all secrets that this process knows, the longest first."""
     values = [os.environ.get(name, "") for name in _SECRET]
-    values += [value.partition(":")[2] for value in values]
+    values += [part for value in values for part in (value.partition(":")[2], *value.split(","))]
     for name in _WITH_PASSWORD:
         password = urlsplit(os.environ.get(name, "")).password or ""
         values += [password, unquote(password)]

@@ -18,6 +18,8 @@ from perennial.errors import Permanent
 from perennial.settings import Settings
 
 PREFECT, MLFLOW, WORKER = "prefect", "mlflow", "worker"
+_SERVE = "serve-"
+"""Before the slug, in the name of an online service."""
 _CLOCK_STEP = 1.0
 """Seconds by which a process seems younger or older after the clock of the machine was set."""
 
@@ -42,6 +44,11 @@ class Service(BaseModel):
     log: str
 
     @property
+    def use_case(self) -> str | None:
+        """The slug that an online service answers for; `None` of a service that is none."""
+        return self.name.removeprefix(_SERVE) if self.name.startswith(_SERVE) else None
+
+    @property
     def process(self) -> psutil.Process | None:
         """The process while it runs; `None` when it has ended or when its pid belongs to another."""
         try:
@@ -64,6 +71,11 @@ class Stack(BaseModel):
         """Return a service while its process runs."""
         service = self.services.get(name)
         return service if service and service.process else None
+
+
+def serving_name(slug: str) -> str:
+    """Return the name of the online service of a use case."""
+    return _SERVE + slug
 
 
 def own_folder(settings: Settings, name: str) -> Path:
@@ -138,12 +150,24 @@ def with_registry(settings: Settings) -> Settings:
     return settings.model_copy(update={"mlflow_tracking_uri": registry.address})
 
 
+def known_address(settings: Settings) -> str | None:
+    """Return the API of the environment's server: the declared one, else `PREFECT_API_URL`, else the running stack."""
+    return settings.prefect_api_url or os.environ.get("PREFECT_API_URL") or running_address(settings)
+
+
 @contextmanager
 def connected(settings: Settings) -> Iterator[str | None]:
     """Let the clients of Prefect and MLflow below speak to the running stack; yields the address of its API.
 
-    Where `PREFECT_API_URL` names a server, that one is meant and nothing is changed; where nothing runs, neither.
+    Where the environment's document names a server (`prefect_api_url`), that one is meant; else the one that
+    `PREFECT_API_URL` names, and nothing is changed; where nothing runs, neither.
     """
+    if settings.prefect_api_url:
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        with temporary_settings({PREFECT_API_URL: settings.prefect_api_url}):
+            yield settings.prefect_api_url
+        return
     variables = {} if os.environ.get("PREFECT_API_URL") else stack_variables(settings)
     if not variables:
         yield os.environ.get("PREFECT_API_URL")

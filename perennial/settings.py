@@ -39,6 +39,23 @@ class Settings(BaseModel):
     notifications: tuple[str, ...] = Field(
         default=(), description="Notification blocks that are told what people should know, as slack-webhook/alerts."
     )
+    serving_host: str = Field(
+        default="127.0.0.1", description="Address that the online services listen on where `perennial up` starts them."
+    )
+    serving_port: int = Field(
+        default=8080,
+        ge=1,
+        le=65535,
+        description="Port of the first online service; each further one takes a later one.",
+    )
+    serving_replicas: int = Field(
+        default=2, ge=1, le=64, description="Processes that answer behind the address of each online service."
+    )
+    serving_secret: str = Field(
+        default="",
+        description="Secret block with the bearer tokens, comma separated, that open the online services; the "
+        "variable PERENNIAL_SERVING_TOKENS goes before it.",
+    )
     secrets: dict[str, str] = Field(
         default={},
         description="Environment variables that flows need, each with the Secret block that holds its value.",

@@ -1,24 +1,25 @@
 """`perennial up`: start what does not run yet, wait until it answers, and apply the environment.
 
+The servers come first, then the worker, then the online services, which need neither.
+
 A server that the environment names elsewhere (`prefect_api_url`, `mlflow_tracking_uri`) is not started here.
 """
 
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from blocks.stack import MLFLOW, PREFECT, WORKER, Service, Stack, connected, read_stack
 from deployments.services.application import apply_environment, last_heartbeat
-from deployments.services.errors import NotReady
 from deployments.services.launches import Launch, mlflow_launch, prefect_launch, worker_launch
-from deployments.services.processes import answers, changing, record, start, stop, wait_until
+from deployments.services.ports import choose_port
+from deployments.services.processes import answers, changing, is_well, replace, stop, wait_until
+from deployments.services.serving_up import services_up
 from perennial.settings import Settings
 
 LOOPBACK = "127.0.0.1"
 _PREFERRED = {PREFECT: 4200, MLFLOW: 5000}
 _HEALTH = {PREFECT: "/api/health", MLFLOW: "/health"}
 _PATIENCE = 180
-_PATIENCE_WITH_RUNNING = 20
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,11 @@ class Place:
         if given:
             return given
         had = [int(before.address.rpartition(":")[2])] if before and before.address else []
-        return next((port for port in (*had, _PREFERRED[name]) if _is_free(self.host, port)), 0) or _free(self.host)
+        return choose_port(self.host, (*had, _PREFERRED[name]))
 
 
 def bring_up(settings: Settings, place: Place, tell: Callable[[str], object] = lambda _: None) -> list[str]:
-    """Let the servers and a worker of an environment run on this machine.
+    """Let the servers, a worker and the online services of an environment run on this machine.
 
     What runs and answers is left alone; what has ended or hangs is started again, at its old address where that is
     free. All of it outlives this process.
@@ -71,15 +72,15 @@ def bring_up(settings: Settings, place: Place, tell: Callable[[str], object] = l
                 apply_environment(settings)
                 _worker_up(settings, stack, api, registry)
                 started.append(WORKER)
+        started += services_up(settings, stack, tell)
     return started
 
 
 def _servers_up(settings: Settings, place: Place, tell: Callable[[str], object]) -> tuple[Stack, list[str]]:
     stack, started = read_stack(settings), list[str]()
     for name in _wanted(settings):
-        if not _is_well(stack.running(name)):
-            launch = _launch(name, settings, place, stack.services.get(name))
-            stack = _replace(stack, launch, settings)
+        if not is_well(stack.running(name), _is_ready):
+            replace(stack, _launch(name, settings, place, stack.services.get(name)), settings)
             started.append(name)
     if started:
         tell(f"Waiting for {' and '.join(started)} ...")
@@ -91,8 +92,8 @@ def _servers_up(settings: Settings, place: Place, tell: Callable[[str], object])
 
 def _worker_up(settings: Settings, stack: Stack, api: str, registry: str) -> None:
     before = last_heartbeat(settings)
-    stack = _replace(stack, worker_launch(settings, api, registry), settings)
-    wait_until(stack.services[WORKER], "online", lambda: last_heartbeat(settings) != before, _PATIENCE)
+    worker = replace(stack, worker_launch(settings, api, registry), settings)
+    wait_until(worker, "online", lambda: last_heartbeat(settings) != before, _PATIENCE)
 
 
 def _wanted(settings: Settings) -> list[str]:
@@ -113,38 +114,5 @@ def _launch(name: str, settings: Settings, place: Place, before: Service | None)
     return launch(settings, place.host, place.port(name, before))
 
 
-def _replace(stack: Stack, launch: Launch, settings: Settings) -> Stack:
-    before = stack.services.get(launch.name)
-    if before:
-        stop(before)
-    stack.services[launch.name] = start(launch, settings)
-    record(stack, settings)
-    return stack
-
-
-def _is_well(service: Service | None) -> bool:
-    if service is None:
-        return False
-    try:
-        wait_until(service, "answering", lambda: _is_ready(service), _PATIENCE_WITH_RUNNING)
-    except NotReady:
-        return False
-    return True
-
-
 def _is_ready(service: Service) -> bool:
     return answers(service.address + _HEALTH[service.name])
-
-
-def _is_free(host: str, port: int) -> bool:
-    try:
-        with socket.create_server((host, port)):
-            return True
-    except OSError:
-        return False
-
-
-def _free(host: str) -> int:
-    with socket.create_server((host, 0)) as free:
-        port: int = free.getsockname()[1]
-        return port

@@ -10,8 +10,12 @@ import os
 import secrets
 from pathlib import Path
 
-from blocks.stack import given_key, read_keys, run_folder
+from blocks.secrets import saved_secret
+from blocks.stack import connected, given_key, read_keys, run_folder
 from perennial.settings import Settings
+
+TOKENS = "PERENNIAL_SERVING_TOKENS"
+"""Bearer tokens that open the online services, comma separated."""
 
 
 def is_secured(settings: Settings) -> bool:
@@ -32,8 +36,42 @@ def keys_of(settings: Settings) -> dict[str, str]:
     kept = read_keys(settings)
     generated = {name: value for name, value in _fresh_keys().items() if name not in given and name not in kept}
     if generated:
-        write_private(run_folder(settings) / "keys.json", json.dumps({**kept, **generated}, indent=2))
+        _keep({**kept, **generated}, settings)
     return {**kept, **generated, **given}
+
+
+def serving_tokens(settings: Settings) -> str:
+    """Return the tokens that open the online services: the given ones, else those of the Secret block.
+
+    Where there is none, outside dev one is generated and kept; in dev the services are open, on loopback alone.
+    """
+    kept = read_keys(settings)
+    found = os.environ.get(TOKENS) or _saved(settings.serving_secret, settings) or kept.get(TOKENS, "")
+    if found or not is_secured(settings):
+        return found
+    _keep({**kept, TOKENS: secrets.token_urlsafe(32)}, settings)
+    return read_keys(settings)[TOKENS]
+
+
+def storage_keys(settings: Settings) -> dict[str, str]:
+    """Return those secrets of the environment that an online service needs and that can be found, by variable.
+
+    It speaks to the storage alone; what is for Prefect and MLflow is not handed to it.
+    """
+    wanted = {name: block for name, block in settings.secrets.items() if not name.startswith(("MLFLOW_", "PREFECT_"))}
+    found = {name: os.environ.get(name) or _saved(block, settings) for name, block in wanted.items()}
+    return {name: value for name, value in found.items() if value}
+
+
+def _saved(block: str, settings: Settings) -> str:
+    if not block:
+        return ""
+    with connected(settings) as server:
+        return saved_secret(block) if server else ""
+
+
+def _keep(keys: dict[str, str], settings: Settings) -> None:
+    write_private(run_folder(settings) / "keys.json", json.dumps(keys, indent=2))
 
 
 def write_private(path: Path, text: str) -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from blocks.local import prefect_home
 from blocks.private_server import server_environment
-from blocks.stack import MLFLOW, PREFECT, WORKER, run_folder
+from blocks.stack import MLFLOW, PREFECT, WORKER, run_folder, serving_name
 from deployments.services.errors import MissingDatabase
-from deployments.services.keys import is_secured, keys_of, write_private
+from deployments.services.keys import TOKENS, is_secured, keys_of, serving_tokens, storage_keys, write_private
+from perennial.digests import digest_json
 from perennial.model.mlflow_client import tracking_uri
 from perennial.settings import Settings
+from perennial.use_case import UseCase
 
 _NOT_INHERITED = {"PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "MLFLOW_TRACKING_URI"}
 _QUICK = {
@@ -116,11 +118,36 @@ def worker_launch(settings: Settings, api: str, registry: str) -> Launch:
         **({"PERENNIAL_MLFLOW_TRACKING_URI": registry} if registry else {}),
         "DO_NOT_TRACK": "1",
     }
-    for of_server in ("PREFECT_SERVER_ENCRYPTION_KEY", "MLFLOW_FLASK_SERVER_SECRET_KEY"):
+    for of_server in ("PREFECT_SERVER_ENCRYPTION_KEY", "MLFLOW_FLASK_SERVER_SECRET_KEY", TOKENS):
         variables.pop(of_server, None)
     command = ["env", "--default-signal=INT,QUIT", sys.executable, "-m", "prefect", "worker", "start"]
     command += ["--pool", pool_name(settings), "--name", worker_name(settings)]
     return Launch(WORKER, tuple(command), _environment(variables), uses=(api, registry))
+
+
+def serving_launch(settings: Settings, use_case: UseCase, host: str, port: int, replicas: int) -> Launch:
+    """Return how the online service of a use case is started: one supervisor with its replicas behind one address.
+
+    It is started anew by the next `perennial up` when the declaration of the use case, its tokens or the number of
+    replicas changed; a new release it takes on by itself.
+    """
+    tokens = serving_tokens(settings)
+    variables = {
+        **storage_keys(settings),
+        "PERENNIAL_ENV": settings.environment,
+        "PERENNIAL_STORAGE_ROOT": settings.storage_root,
+        "PERENNIAL_STORAGE_ENDPOINT": settings.storage_endpoint,
+        "PERENNIAL_USE_CASES": settings.use_cases,
+        TOKENS: tokens,
+    }
+    command = (sys.executable, "-m", "serving", use_case.slug, "--host", host, "--port", str(port))
+    return Launch(
+        serving_name(use_case.slug),
+        (*command, "--replicas", str(replicas)),
+        _environment(variables),
+        f"http://{host}:{port}",
+        uses=(str(replicas), digest_json([use_case.model_dump(mode="json"), variables])),
+    )
 
 
 def pool_name(settings: Settings) -> str:

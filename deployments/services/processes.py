@@ -24,6 +24,7 @@ from deployments.services.launches import Launch
 from perennial.settings import Settings
 
 _POLL = 0.2
+_PATIENCE_WITH_RUNNING = 20
 
 
 @contextmanager
@@ -65,6 +66,16 @@ def record(stack: Stack, settings: Settings) -> None:
         path.unlink(missing_ok=True)
 
 
+def replace(stack: Stack, launch: Launch, settings: Settings) -> Service:
+    """Stop what is on record under the name of a launch, start it, and write down that it runs."""
+    before = stack.services.get(launch.name)
+    if before:
+        stop(before)
+    stack.services[launch.name] = start(launch, settings)
+    record(stack, settings)
+    return stack.services[launch.name]
+
+
 def stop(service: Service, patience: float = 30) -> bool:
     """End a service and all processes that it started; what does not end in time is killed.
 
@@ -102,6 +113,17 @@ def wait_until(service: Service, what: str, is_so: Callable[[], bool], patience:
                 f"`{service.name}` {happened}. Its log, `{service.log}`, ends with:\n{last_lines(service.log)}"
             )
         time.sleep(_POLL)
+
+
+def is_well(service: Service | None, is_ready: Callable[[Service], bool]) -> bool:
+    """Say whether a service runs and answers; one that is busy just now is waited for."""
+    if service is None:
+        return False
+    try:
+        wait_until(service, "answering", lambda: is_ready(service), _PATIENCE_WITH_RUNNING)
+    except NotReady:
+        return False
+    return True
 
 
 def answers(url: str) -> bool:

@@ -13,7 +13,9 @@ from perennial.settings import Settings
 
 
 def take_down(settings: Settings) -> tuple[list[str], int]:
-    """Stop the worker and then the servers of an environment on this machine.
+    """Stop the online services, the worker and then the servers of an environment on this machine.
+
+    A service finishes the requests that it has begun, and writes down what it answered.
 
     Returns:
         Names of the services that ran and are stopped, and the number of runs that were interrupted and wait for
@@ -24,7 +26,8 @@ def take_down(settings: Settings) -> tuple[list[str], int]:
     """
     with changing(settings):
         stack = read_stack(settings)
-        stopped, interrupted = list[str](), 0
+        online = [one for one in stack.services.values() if one.use_case]
+        stopped, interrupted = [one.name for one in online if stop(one)], 0
         worker = stack.running(WORKER)
         if worker:
             runs = _stop_worker(worker)
