@@ -1,0 +1,99 @@
+"""A version made ready to answer: probed in a child process, loaded, its features materialised; it swaps nothing."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Lock
+from typing import Any
+
+from perennial.data.online import OnlineFeatures, OnlineQuery
+from perennial.data.queries import load_query
+from perennial.errors import Permanent
+from perennial.model.artifact import Model, load_model
+from perennial.model.probe import probe_model
+from perennial.records import Answer as Outcome
+from perennial.state import State
+from perennial.workspace import Workspace
+from serving.answers import Question
+
+
+class VersionRefused(Permanent):
+    """A version does not load, or answers its golden questions otherwise than at the training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What one arm says of one question."""
+
+    score: float | None
+    error: str | None
+    features: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A version that can answer. One thread at a time scores with it."""
+
+    model: str
+    version: int
+    fitted: Model
+    features: OnlineFeatures
+    query: OnlineQuery
+    known: int
+    """Deliveries that were accepted when its features were made."""
+    lock: Lock = field(default_factory=Lock, compare=False, repr=False)
+
+    @property
+    def reference(self) -> str:
+        return self.features.reference
+
+    def score(self, questions: Sequence[Question]) -> list[Scored]:
+        """Score some questions with one features query. Where that fails, each is tried alone."""
+        try:
+            with self.lock:
+                asked = self.query.ask([one.row for one in questions])
+                scores = self.fitted.fitted.scores(asked.matrix)
+            rows = zip(scores.tolist(), asked.dicts(), strict=True)
+            return [_scored(float(score), features) for score, features in rows]
+        except Exception as error:
+            if len(questions) == 1:
+                return [Scored(None, f"{type(error).__name__}: {str(error)[:300]}", {})]
+            return [self.score([one])[0] for one in questions]
+
+
+def _scored(score: float, features: dict[str, Any]) -> Scored:
+    if score - score != 0:
+        return Scored(None, f"The score is {score}, expected a finite number.", features)
+    return Scored(score, None, features)
+
+
+def load(ws: Workspace, state: State, model: str, version: int, as_of: datetime) -> Loaded:
+    """Make a version ready: its child process, its bytes and its reference tables at the same time.
+
+    Raises:
+        VersionRefused: It failed its golden questions, or took the child process down.
+        Permanent: Its artifact or its features query is not what the training wrote.
+    """
+    trained = state.training_of(model)
+    query = load_query(ws, trained.query) if trained else None
+    with ThreadPoolExecutor(2, thread_name_prefix="loading") as pool:
+        probed = pool.submit(probe_model, ws.store, model)
+        made = pool.submit(OnlineFeatures, ws, as_of, query)
+        verdict = probed.result()
+        if verdict.answer is not Outcome.PASS:
+            raise VersionRefused(verdict.reasons[0])
+        features, fitted = made.result(), load_model(ws.store, model)
+    return _ready(model, version, fitted, features, len(state.accepted))
+
+
+def refresh(ws: Workspace, state: State, loaded: Loaded, as_of: datetime) -> Loaded:
+    """Return the same version with features that know the present deliveries."""
+    features = OnlineFeatures(ws, as_of, loaded.features.query)
+    return _ready(loaded.model, loaded.version, loaded.fitted, features, len(state.accepted))
+
+
+def _ready(model: str, version: int, fitted: Model, features: OnlineFeatures, known: int) -> Loaded:
+    ready = Loaded(model, version, fitted, features, features.prepared(fitted.encoder), known)
+    _ = ready.reference  # kept in the store now, not while somebody waits for an answer
+    return ready

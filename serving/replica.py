@@ -1,0 +1,261 @@
+"""One process of the service: follows the journal and answers with what it says, swapped between two requests.
+
+A version is loaded beside the one that answers; whatever fails on the way, that one goes on answering.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from threading import Event, Lock, Thread
+from time import monotonic
+from uuid import uuid4
+
+from perennial.crashpoints import crashpoint
+from perennial.errors import Transient
+from perennial.release.reports import Report
+from perennial.state import State
+from perennial.workspace import Workspace
+from serving.answering import Lineup, Trial, answer_questions
+from serving.answers import Answer, Question
+from serving.clock import now
+from serving.following import Log, Status, Target, rollout_of
+from serving.loading import Loaded, load, refresh
+from serving.reporting import Tally
+from serving.shadowing import Shadow
+from serving.telling import tell
+from serving.versions import Loader, Versions
+
+EVERY = 0.5
+"""Seconds between two looks at the journal."""
+FRESH = 300.0
+"""Seconds after which features are made anew although no delivery came: rows become known with time."""
+
+
+class NotReady(Transient):
+    """No version is loaded yet."""
+
+
+class Replica:
+    """Answers questions in one thread, and follows the journal in another."""
+
+    def __init__(
+        self,
+        ws: Workspace,
+        log: Log,
+        *,
+        address: str = "",
+        clock: Callable[[], datetime] = now,
+        loader: Loader = load,
+    ) -> None:
+        """Prepare a replica; `start` makes it follow.
+
+        Args:
+            ws: The use case.
+            log: Gets every answer.
+            address: Where it answers, for its report.
+            clock: The time.
+            loader: Makes a version ready; may take its time or raise.
+        """
+        self.ws, self.name, self.address = ws, f"{uuid4().hex[:12]}", address
+        self._log, self._clock = log, clock
+        serving = ws.use_case.serving
+        self.tally = Tally(serving.health.slower_than.total_seconds() if serving else 0.1)
+        self._shadow = Shadow(self.tally, log.put)
+        self._started_at = clock()
+        self._lineup: Lineup | None = None
+        self._newest: Target | None = None
+        self._versions = Versions(ws, loader, clock)
+        self._loading: dict[tuple[int, int], Thread] = {}
+        self._trouble: str | None = None
+        self._followed = self._made = monotonic()
+        self._swap = Lock()
+        self._ending = Event()
+        self._follower = Thread(target=self._follow, name="following", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow the journal."""
+        self._shadow.start()
+        self._follower.start()
+
+    def stop(self) -> None:
+        """Stop following; what is loaded would still answer."""
+        self._ending.set()
+        self._follower.join()
+        self._shadow.stop()
+
+    @property
+    def is_ready(self) -> bool:
+        return self._lineup is not None
+
+    @property
+    def status(self) -> Status:
+        """What answers now, and what stands in the way of something newer."""
+        lineup, newest = self._lineup, self._newest
+        return Status(
+            replica=self.name,
+            ready=lineup is not None,
+            head=newest.head if newest else 0,
+            release=lineup.release if lineup else None,
+            model=lineup.champion.model if lineup else None,
+            version=lineup.champion.version if lineup else None,
+            rollout=lineup.trial.number if lineup and lineup.trial else None,
+            refused=dict(self._versions.refused),
+            trouble=self._trouble,
+            features_at=lineup.champion.features.as_of if lineup else None,
+            followed=monotonic() - self._followed,
+        )
+
+    def report(self, ended: bool = False) -> Report:
+        """Return what it says of itself to whoever judges a release."""
+        status = self.status
+        return Report(
+            replica=self.name,
+            address=self.address,
+            started_at=self._started_at,
+            at=self._clock(),
+            ended=ended,
+            head=status.head,
+            release=status.release,
+            model=status.model,
+            version=status.version,
+            rollout=status.rollout,
+            refused=status.refused,
+            counts=dict(self.tally.counts()),
+            answered=self._log.answered,
+            logged=self._log.logged,
+            dropped=self._log.dropped,
+            features_at=status.features_at,
+        )
+
+    def answer(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answer some questions with what is loaded at this moment, in their order.
+
+        Raises:
+            NotReady: Nothing is loaded yet.
+        """
+        lineup = self._lineup
+        if lineup is None:
+            raise NotReady(f"`{self.ws.use_case.slug}` has no version loaded yet. Ask again in some seconds.")
+        answers = answer_questions(lineup, questions, self.tally)
+        if lineup.trial and lineup.trial.kind == "shadow":
+            self._shadow.give(lineup.trial, answers)
+        else:
+            self._log.put(answers)
+        return answers
+
+    def follow_once(self) -> None:
+        """Look at the journal, and begin to load what it asks for newly. A load that takes long holds up nothing."""
+        try:
+            state = self.ws.state()
+        except Exception as error:
+            self._trouble = f"{type(error).__name__}: {error}"
+            return
+        self._trouble, self._followed = None, monotonic()
+        if state.champion is None:
+            return
+        target = self._newest = Target(state.seq, state.champion, rollout_of(state), state)
+        self._loading = {place: one for place, one in self._loading.items() if one.is_alive()}
+        if target.place not in self._loading and self._is_wanted(target):
+            loading = Thread(target=self._reach, args=(target,), name="loading", daemon=True)
+            self._loading[target.place] = loading
+            loading.start()
+
+    def _follow(self) -> None:
+        while not self._ending.is_set():
+            self.follow_once()
+            self._ending.wait(EVERY)
+
+    def _is_wanted(self, target: Target) -> bool:
+        lineup = self._lineup
+        if lineup is None or lineup.release != target.released.number:
+            return self._versions.may_try(f"release/{target.released.number}")
+        number = target.rollout.started.number if target.rollout else None
+        if number != (lineup.trial.number if lineup.trial else None):
+            return number is None or self._versions.may_try(f"rollout/{number}")
+        if target.rollout and lineup.trial and lineup.trial.share != target.rollout.share:
+            return True
+        return lineup.champion.known != len(target.state.accepted) or monotonic() - self._made > FRESH
+
+    def _reach(self, target: Target) -> None:
+        """Swap in what was asked for: first the release, then the rollout beside it, then fresher features."""
+        lineup = self._lineup
+        if lineup is None or lineup.release != target.released.number:
+            if not self._reach_release(target) and self._lineup is None:
+                self._fall_back(target)
+            return
+        trial = self._trial(target, lineup)
+        if trial != lineup.trial:
+            self._install(target, replace(lineup, trial=trial))
+        elif lineup.champion.known != len(target.state.accepted) or monotonic() - self._made > FRESH:
+            self._refresh(target, lineup)
+
+    def _reach_release(self, target: Target) -> bool:
+        one = target.released
+        champion = self._ready(target.state, one.model, one.version, f"release/{one.number}")
+        if champion is None:
+            return False
+        crashpoint("serving:between-load-and-swap")
+        return self._install(target, Lineup(one.number, champion, self._clock()))
+
+    def _fall_back(self, target: Target) -> None:
+        """At the start an older good release is better than none; the newest is tried again later."""
+        state = target.state
+        for one in reversed(state.released[:-1]):
+            if one.model == target.released.model or one.model in state.withdrawn:
+                continue
+            champion = self._ready(state, one.model, one.version, f"release/{one.number}")
+            if champion and self._install(target, Lineup(one.number, champion, self._clock())):
+                return
+
+    def _trial(self, target: Target, lineup: Lineup) -> Trial | None:
+        rollout = target.rollout
+        if rollout is None:
+            return None
+        started, before = rollout.started, lineup.trial
+        if before and before.number == started.number:
+            return replace(before, share=rollout.share)
+        reason = f"rollout/{started.number}"
+        challenger = self._ready(target.state, started.model, started.version, reason)
+        if challenger is None:
+            return before
+        baseline = None
+        if started.rollout == "canary":
+            released = target.released
+            baseline = self._ready(target.state, released.model, released.version, reason, anew=True)
+            if baseline is None:
+                return before
+        return Trial(started.number, started.rollout, rollout.share, challenger, baseline, self._clock())
+
+    def _refresh(self, target: Target, lineup: Lineup) -> None:
+        try:
+            champion = refresh(self.ws, target.state, lineup.champion, self._clock())
+            trial = lineup.trial
+            if trial:
+                challenger = refresh(self.ws, target.state, trial.challenger, self._clock())
+                trial = replace(trial, challenger=challenger, baseline=trial.baseline and champion)
+        except Exception as error:
+            self._trouble = f"features: {type(error).__name__}: {error}"
+            tell("features.kept", replica=self.name, error=str(error))
+            return
+        if self._install(target, replace(lineup, champion=champion, trial=trial)):
+            self._made = monotonic()
+
+    def _ready(self, state: State, model: str, version: int, reason: str, anew: bool = False) -> Loaded | None:
+        lineup = self._lineup
+        return self._versions.ready(state, model, version, reason, [] if lineup is None else lineup.loaded, anew)
+
+    def _install(self, target: Target, lineup: Lineup) -> bool:
+        """Swap by one reference, unless the journal went on meanwhile: a late loader gives up."""
+        with self._swap:
+            now_there, newest = self._lineup, self._newest
+            if newest is not None and newest.place != target.place:
+                tell("swap.given-up", replica=self.name, release=lineup.release, newest=newest.released.number)
+                return False
+            if now_there is not None and now_there.release > lineup.release:
+                return False
+            self._lineup = lineup
+            self._versions.keep(now_there.loaded if now_there else [], lineup.champion)
+        if now_there is None or now_there.release != lineup.release:
+            self.tally.open(f"release/{lineup.release}", lineup.since)
+            tell("swap.done", replica=self.name, release=lineup.release, version=lineup.champion.version)
+        return True

@@ -1,0 +1,68 @@
+"""Versions that are ready to answer, or were refused and when to try again; it decides nothing of who answers."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from time import monotonic
+
+from perennial.state import State
+from perennial.workspace import Workspace
+from serving.loading import Loaded
+from serving.telling import tell
+
+WARM = 2
+"""Versions kept loaded beside those that answer, for a rollback."""
+PATIENCE = (2.0, 5.0, 15.0, 60.0)
+"""Seconds before a refused version is tried again, the last for ever."""
+
+Loader = Callable[[Workspace, State, str, int, datetime], Loaded]
+
+
+class Versions:
+    """Makes versions ready by a loader, keeps the last ones warm, and remembers what was refused."""
+
+    def __init__(self, ws: Workspace, loader: Loader, clock: Callable[[], datetime]) -> None:
+        self._ws, self._loader, self._clock = ws, loader, clock
+        self._warm: OrderedDict[str, Loaded] = OrderedDict()
+        self._again: dict[str, tuple[int, float]] = {}
+        self.refused: dict[str, str] = {}
+
+    def ready(
+        self, state: State, model: str, version: int, reason: str, loaded: Sequence[Loaded], anew: bool = False
+    ) -> Loaded | None:
+        """Return a version from those at hand or loaded now; `None` if it is refused, which is remembered.
+
+        Args:
+            state: The journal's.
+            model: Digest of the artifact.
+            version: Its number.
+            reason: What it is needed for, `release/3` or `rollout/2`.
+            loaded: What answers now.
+            anew: Load it again even if it is at hand.
+        """
+        at_hand = {} if anew else {one.model: one for one in loaded} | self._warm
+        try:
+            one = at_hand.get(model) or self._loader(self._ws, state, model, version, self._clock())
+        except Exception as error:
+            tries = self._again.get(reason, (0, 0.0))[0]
+            self._again[reason] = (tries + 1, monotonic() + PATIENCE[min(tries, len(PATIENCE) - 1)])
+            self.refused = self.refused | {reason: f"{type(error).__name__}: {error}"}
+            tell("version.refused", what=reason, error=str(error))
+            return None
+        self._again.pop(reason, None)
+        self.refused = {name: why for name, why in self.refused.items() if name != reason}
+        return replace(one, version=version)
+
+    def may_try(self, reason: str) -> bool:
+        """Say whether something was never refused, or long enough ago."""
+        return reason not in self._again or monotonic() >= self._again[reason][1]
+
+    def keep(self, before: Sequence[Loaded], champion: Loaded) -> None:
+        """Keep what answered until now warm, and let go of what is too long ago."""
+        for one in before:
+            self._warm[one.model] = one
+            self._warm.move_to_end(one.model)
+        self._warm.pop(champion.model, None)
+        while len(self._warm) > WARM:
+            self._warm.popitem(last=False)

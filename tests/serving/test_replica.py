@@ -1,0 +1,173 @@
+"""A replica follows the journal: it swaps between two requests, refuses what it cannot load, never goes back."""
+
+from collections.abc import Callable
+from datetime import datetime
+from threading import Event
+
+import pytest
+
+from perennial.records import RolloutStarted
+from perennial.state import State
+from perennial.workspace import Workspace
+from serving.loading import Loaded, load
+from serving.replica import NotReady, Replica
+from tests.builders import moment
+from tests.perennial.release.conftest import Shop, with_labels
+from tests.servers import until
+from tests.serving.questions import Kept, ask
+
+FLIPPED = with_labels(lambda y, x: 1 - y)
+
+
+def serves(replica: Replica, release: int) -> Callable[[], bool]:
+    return lambda: replica.status.release == release
+
+
+def test_it_is_not_ready_before_a_release_and_answers_after_it(shop: Shop, replica: Replica, log: Kept) -> None:
+    assert not replica.is_ready
+    with pytest.raises(NotReady, match="no version loaded yet"):
+        replica.answer(ask(1))
+    shop.serve(shop.trained)
+    until(20, serves(replica, 1))
+    (first, second) = replica.answer(ask(1, 2))
+    assert first.score == second.score
+    assert 0 < (first.score or 0) < 1
+    assert (first.release, first.version, first.arm, first.rollout, first.error) == (1, 1, "champion", None, None)
+    assert first.features["shop_size"] == 2.0
+    assert log.answers == [first, second]
+
+
+def test_a_new_release_is_swapped_in_and_a_rollback_needs_no_loading(shop: Shop, log: Kept) -> None:
+    loads: list[str] = []
+
+    def counting(ws: Workspace, state: State, model: str, version: int, as_of: datetime) -> Loaded:
+        loads.append(model)
+        return load(ws, state, model, version, as_of)
+
+    replica = Replica(shop.ws, log, loader=counting)
+    replica.start()
+    shop.serve(shop.trained)
+    until(20, serves(replica, 1))
+    before = replica.answer(ask(1))[0].score
+    worse = shop.plant(FLIPPED)
+    shop.serve(worse)
+    until(20, serves(replica, 2))
+    assert replica.answer(ask(1))[0].score != before
+    shop.serve(shop.trained)
+    until(20, serves(replica, 3))
+    assert replica.answer(ask(1))[0].score == before
+    assert loads == [shop.trained.model, worse.model]
+    replica.stop()
+
+
+def test_a_release_that_does_not_load_is_refused_and_the_old_one_goes_on(shop: Shop, replica: Replica) -> None:
+    shop.serve(shop.trained)
+    until(20, serves(replica, 1))
+    broken = shop.plant(FLIPPED)
+    shop.ws.store.put(f"models/{broken.model}/model.ubj", b"{L something else }")
+    shop.serve(broken)
+    until(20, lambda: "release/2" in replica.report().refused)
+    assert "model.ubj" in replica.report().refused["release/2"]
+    assert replica.answer(ask(1))[0].release == 1
+
+
+def test_at_the_start_an_older_release_is_better_than_none(shop: Shop, replica: Replica) -> None:
+    broken = shop.plant(FLIPPED)
+    shop.ws.store.put(f"models/{broken.model}/model.ubj", b"{L something else }")
+    shop.serve(shop.trained)
+    shop.serve(broken)
+    until(20, lambda: replica.is_ready)
+    assert replica.answer(ask(1))[0].release == 1
+    assert set(replica.report().refused) == {"release/2"}
+
+
+def test_a_late_loader_gives_up(shop: Shop, log: Kept) -> None:
+    begun, go_on, done = Event(), Event(), Event()
+
+    def slow(ws: Workspace, state: State, model: str, version: int, as_of: datetime) -> Loaded:
+        loaded = load(ws, state, model, version, as_of)
+        if version == 2:
+            begun.set()
+            go_on.wait(30)
+            done.set()
+        return loaded
+
+    replica = Replica(shop.ws, log, loader=slow)
+    replica.start()
+    shop.serve(shop.trained)
+    until(20, serves(replica, 1))
+    shop.serve(shop.plant(FLIPPED))
+    assert begun.wait(20)
+    shop.serve(shop.trained)
+    until(20, serves(replica, 3))
+    (zombie,) = [one for place, one in replica._loading.items() if place == (2, 0)]
+    go_on.set()
+    assert done.wait(20)
+    zombie.join(20)
+    assert replica.status.release == 3
+    replica.stop()
+
+
+def test_a_canary_answers_its_keys_and_the_champion_those_it_fails(shop: Shop, replica: Replica) -> None:
+    shop.serve(shop.trained)
+    challenger = shop.plant(FLIPPED)
+    shop.record(started(shop, challenger.model, "canary"))
+    until(20, lambda: replica.status.rollout == 1)
+    answers = replica.answer(ask(*range(200)))
+    arms = {arm: [one for one in answers if one.arm == arm] for arm in ("champion", "canary", "baseline")}
+    assert all(len(some) > 10 for some in arms.values())
+    assert {one.version for one in arms["canary"]} == {2}
+    assert {one.version for one in (*arms["champion"], *arms["baseline"])} == {1}
+    assert {one.release for one in answers} == {1}
+    assert [one.arm for one in replica.answer(ask(*range(200)))] == [one.arm for one in answers]
+    counts = replica.report().counts
+    assert counts["rollout/1/canary"].answers == 2 * len(arms["canary"])
+    assert counts["rollout/1/baseline"].answers == 2 * len(arms["baseline"])
+
+
+def test_a_shadow_is_logged_beside_the_answer_and_never_given(shop: Shop, replica: Replica, log: Kept) -> None:
+    shop.serve(shop.trained)
+    challenger = shop.plant(FLIPPED)
+    shop.record(started(shop, challenger.model, "shadow"))
+    until(20, lambda: replica.status.rollout == 1)
+    given = replica.answer(ask(1, 2, 3))
+    until(20, lambda: len(log.answers) == 3)
+    assert {one.version for one in given} == {1}
+    assert all(one.shadow is None for one in given)
+    said = [one.shadow for one in log.answers if one.shadow]
+    assert [one.version for one in said] == [2, 2, 2]
+    assert replica.report().counts["rollout/1/shadow"].compared == 3
+
+
+def test_a_row_without_features_fails_alone(shop: Shop, replica: Replica) -> None:
+    shop.serve(shop.trained)
+    until(20, lambda: replica.is_ready)
+    good, bad = ask(1, 2)
+    bad.row["price"] = "no number"
+    answers = replica.answer([good, bad])
+    assert answers[0].score is not None
+    assert answers[1].score is None
+    assert answers[1].error
+    assert replica.report().counts["release/1"].errors == 1
+
+
+def test_with_an_unreadable_journal_it_goes_on_and_says_so(shop: Shop, replica: Replica) -> None:
+    shop.serve(shop.trained)
+    until(20, lambda: replica.is_ready)
+    shop.ws.store.put(f"journal/shop-returns/{shop.ws.journal.head + 1:09d}.json", b"{}")
+    assert "no journal entry" in until(20, lambda: replica.status.trouble)
+    assert replica.answer(ask(1))[0].score is not None
+    assert replica.is_ready
+
+
+def started(shop: Shop, model: str, kind: str) -> RolloutStarted:
+    return RolloutStarted(
+        number=1,
+        rollout=kind,
+        model=model,
+        version=2,
+        against_release=1,
+        against_version=1,
+        steps=(1.0,) if kind == "shadow" else (0.25,),
+        deadline=moment("2030-01-01"),
+    )
