@@ -1,0 +1,121 @@
+"""What Prometheus is told of a replica; the only module that uses prometheus_client, imported when it is built.
+
+With `PROMETHEUS_MULTIPROC_DIR` set, which is read at that import, every process writes to files of that folder and
+each of them answers `/metrics` for all. Labels have few values: routes, never paths; declared columns, never values.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from perennial.release.reports import BUCKETS_MS, Report
+from serving.answers import Answer
+
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = tuple(one / 1000 for one in BUCKETS_MS)
+_SCORES = {
+    "binary": tuple(round(0.05 * step, 2) for step in range(1, 21)),
+    "regression": (-1e6, -1e4, -1e3, -300, -100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100, 300, 1e3, 1e4, 1e6),
+}
+
+
+class Metrics:
+    """Counters, histograms and gauges of one process."""
+
+    def __init__(self, task: str) -> None:
+        """Make them.
+
+        Args:
+            task: Of the use case, for the buckets of the score.
+        """
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+        self.registry = registry = CollectorRegistry()
+
+        def named(kind: Any, name: str, about: str, *labels: str, **more: Any) -> Any:
+            return kind(f"perennial_serving_{name}", about, labels, registry=registry, **more)
+
+        self._requests = named(Counter, "requests", "Requests by route and status.", "route", "status")
+        self._seconds = named(Histogram, "request_seconds", "Time of a request.", "route", "version", buckets=_SECONDS)
+        self._refused = named(Counter, "refused", "Requests without an answer, by reason.", "reason")
+        self._rows = named(Counter, "rows", "Rows answered.", "version", "arm")
+        self._errors = named(Counter, "errors", "Rows without a score, by version.", "version", "arm")
+        self._unknown = named(Counter, "unknown_categories", "Values that are not declared.", "column")
+        self._scores = named(Histogram, "score", "Scores given.", "version", buckets=_SCORES[task])
+        self._batches = named(
+            Histogram, "batch_rows", "Rows scored at once.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
+        )
+        live = {"multiprocess_mode": "liveall"}
+        self._release = named(Gauge, "release", "Number of the release that answers.", **live)
+        self._features_at = named(
+            Gauge, "features_known_until_timestamp_seconds", "Moment up to which online features know the lake.", **live
+        )
+        self._features_age = named(Gauge, "features_age_seconds", "How old that moment is.", **live)
+        self._lag = named(Gauge, "log_lag_rows", "Rows answered and not yet in the log for good.", **live)
+        self._dropped = named(Gauge, "log_dropped_rows", "Rows answered and never logged.", **live)
+        self._waiting = named(Gauge, "waiting_rows", "Rows that wait for the scoring thread.", **live)
+        self._ready = named(Gauge, "ready", "Whether the replica takes requests.", **live)
+        self._request = lru_cache(1024)(lambda route, status: self._requests.labels(route, status))
+        self._time = lru_cache(1024)(lambda route, version: self._seconds.labels(route, version))
+        self._row = lru_cache(256)(lambda version, arm: self._rows.labels(version, arm))
+        self._score = lru_cache(256)(lambda version: self._scores.labels(version))
+
+    def request(self, route: str, status: int, seconds: float, version: str) -> None:
+        """Count a request that was responded to."""
+        self._request(route, status).inc()
+        self._time(route, version).observe(seconds)
+
+    def refused(self, reason: str) -> None:
+        """Count a request that got no answer."""
+        self._refused.labels(reason).inc()
+
+    def answered(self, answers: Sequence[Answer]) -> None:
+        """Count the rows of a request and their scores."""
+        for one in answers:
+            self._row(one.version, one.arm).inc()
+            if one.score is None:
+                self._errors.labels(one.version, one.arm).inc()
+            else:
+                self._score(one.version).observe(one.score)
+
+    def unknown(self, counts: Mapping[str, int]) -> None:
+        """Count undeclared categories by column."""
+        for column, count in counts.items():
+            self._unknown.labels(column).inc(count)
+
+    def batch(self, rows: int) -> None:
+        """Count a batch."""
+        self._batches.observe(rows)
+
+    def replica(self, report: Report, ready: bool, waiting: int, now: datetime) -> None:
+        """Set the gauges to what the replica says of itself."""
+        self._release.set(report.release or 0)
+        if report.features_at is not None:
+            self._features_at.set(report.features_at.timestamp())
+            self._features_age.set((now - report.features_at).total_seconds())
+        self._lag.set(max(0, report.answered - report.logged - report.dropped))
+        self._dropped.set(report.dropped)
+        self._waiting.set(waiting)
+        self._ready.set(ready)
+
+    def text(self) -> bytes:
+        """Write all of it, of every process where there are several."""
+        from prometheus_client import CollectorRegistry, generate_latest
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        if not os.environ.get(MULTIPROCESS):
+            return bytes(generate_latest(self.registry))
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return bytes(generate_latest(together))
+
+
+def forget(pid: int) -> None:
+    """Remove the gauges of a process that ended; its counts stay. For whoever started it."""
+    if os.environ.get(MULTIPROCESS):
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]

@@ -1,0 +1,44 @@
+"""What the HTTP service needs of a replica and of its settings; it implements neither."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from perennial.release.reports import Report
+from perennial.workspace import Workspace
+from serving.answers import Answer, Question
+
+
+class AnsweringReplica(Protocol):
+    """What answers. All but `answer` is called on the event loop, so that it must return at once."""
+
+    ws: Workspace
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a version and its online features are loaded."""
+
+    def report(self) -> Report:
+        """Return what it says of itself now."""
+
+    def answer(self, questions: Sequence[Question]) -> Sequence[Answer]:
+        """Score one batch, one answer per question in order, and log them; called in the scoring thread alone."""
+
+
+class HttpSettings(Protocol):
+    """What the HTTP service reads of its settings."""
+
+    @property
+    def environment(self) -> str:
+        """`prod` has no documentation routes."""
+
+    @property
+    def tokens(self) -> Sequence[str]:
+        """Bearer tokens, of which every request must carry one; none where only this machine can ask."""
+
+    @property
+    def max_body(self) -> int:
+        """Bytes."""
+
+    @property
+    def rate(self) -> float:
+        """Requests a second of one caller at this replica, 0 for no limit."""

@@ -1,0 +1,79 @@
+"""From the rows of a request to their answers, through the batcher, or to why there are none; it knows no protocol."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from perennial.serving_spec import Serving
+from serving.answers import Answer, Question
+from serving.batching import Batcher, Late, QueueFull, ScoringFailed
+from serving.messages import Asked, Request
+from serving.metrics import Metrics
+from serving.problems import Refused
+from serving.replica_protocol import AnsweringReplica
+from serving.request_contract import RequestContract
+
+AGAIN = ((b"retry-after", b"1"),)
+STUCK = 30.0
+"""Seconds of one batch after which the scoring thread counts as stuck, and the process as dead."""
+WAITING = 4
+"""Rows that may wait, in requests of the largest size."""
+
+
+class Scoring:
+    """Answers the rows of requests with one replica."""
+
+    def __init__(self, replica: AnsweringReplica, metrics: Metrics, clock: Callable[[], datetime]) -> None:
+        serving = replica.ws.use_case.serving or Serving()
+        self._replica, self._metrics, self._clock = replica, metrics, clock
+        self.timeout = serving.timeout.total_seconds()
+        self.contract = RequestContract(replica.ws.use_case, serving.max_rows)
+        self.batcher = Batcher(
+            replica.answer,
+            timeout=self.timeout,
+            max_waiting=WAITING * serving.max_rows,
+            observe=metrics.batch,
+        )
+
+    def start(self) -> None:
+        """Start the scoring thread."""
+        self.batcher.start()
+
+    def stop(self) -> None:
+        """Let it end."""
+        self.batcher.stop()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the scoring thread will not come back."""
+        return self.batcher.busy_seconds > max(STUCK, 10 * self.timeout)
+
+    def require_ready(self) -> None:
+        """Refuse (503) while nothing is loaded."""
+        if not self._replica.is_ready:
+            raise Refused(503, "not-ready", "No version is loaded yet. Ask again soon.", (), AGAIN)
+
+    async def answers(self, request: Request, asked: Asked) -> Sequence[Answer]:
+        """Return one scored answer per row.
+
+        Raises:
+            Refused: Too much waits (503), no answer in time (504), or no score for a row (500).
+        """
+        rows, contract, asked_at = asked.rows, self.contract, self._clock()
+        if unknown := contract.unknown_categories(rows):
+            self._metrics.unknown(unknown)
+        questions = [
+            Question(f"{request.id}/{number}", row, contract.canonical_key(row), asked_at)
+            for number, row in enumerate(rows)
+        ]
+        try:
+            answers = await self.batcher.ask(questions)
+        except QueueFull:
+            raise Refused(503, "overloaded", "Too many rows wait already. Ask again soon.", (), AGAIN) from None
+        except Late:
+            raise Refused(504, "timeout", f"There was no answer within {self.timeout:g} s.", (), AGAIN) from None
+        except ScoringFailed as error:
+            raise Refused(500, "scoring", "The rows could not be scored. Nothing is wrong with them.") from error
+        self._metrics.answered(answers)
+        if failed := [number for number, one in enumerate(answers) if one.score is None]:
+            raise Refused(500, "no-score", f"There is no score for row {failed[0]} (of {len(failed)} such rows).")
+        return answers
