@@ -69,8 +69,8 @@ class Scene:
 
     def reconcile(self, patience: float = 900) -> None:
         """Run `reconcile` beside the server, to its end; it may be less patient than it lets people be."""
-        hasten = "from perennial.watch import lost_runs; lost_runs.BEATS = 0; from flows.reconciliation import reconcile"
-        script = f"{hasten}; print(reconcile({SLUG!r}, patience={patience}))"
+        quick = "from perennial.watch import lost_runs; lost_runs.BEATS = 0; from flows.reconciliation import reconcile"
+        script = f"{quick}; print(reconcile({SLUG!r}, patience={patience}))"
         self.server.run(sys.executable, "-c", script)
 
     def runs(self, flow: str, *states: str) -> list[dict[str, Any]]:
