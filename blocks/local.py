@@ -1,6 +1,7 @@
 """Running flows in this process with nothing else to start.
 
-A Prefect server that `PREFECT_API_URL` names is used, else the running stack of the environment, else a private one.
+A Prefect server that the environment's document names (`prefect_api_url`) is used, else that of `PREFECT_API_URL`,
+else the running stack of the environment, else a private one.
 """
 
 import logging
@@ -12,7 +13,7 @@ from pathlib import Path
 from blocks.documents import read_settings, using
 from blocks.private_server import address_of, private_server
 from blocks.secrets import load_secrets, missing_secrets
-from blocks.stack import connected, own_folder, running_address, with_registry
+from blocks.stack import connected, known_address, own_folder, with_registry
 from perennial.settings import Settings
 
 
@@ -45,7 +46,7 @@ def local_run(
 ) -> Iterator[None]:
     """Let flows run here with these settings.
 
-    Without `PREFECT_API_URL` and without a running stack a private server records them, which takes about 3 seconds
+    Where nothing names a server and no stack runs, a private server records them, which takes about 3 seconds
     to start (the first time 10, for its database). Heartbeats are off: a run in somebody's terminal is watched by
     them, and each synchronous flow would wait one second for its heartbeat to stop. Runs of workers keep theirs.
 
@@ -56,7 +57,7 @@ def local_run(
     """
     os.environ.setdefault("DO_NOT_TRACK", "1")
     with using(settings):
-        if os.environ.get("PREFECT_API_URL") or running_address(settings):
+        if known_address(settings):
             meanwhile()
             with connected(settings), _without_heartbeats(), _console(verbose), _sending_all():
                 yield

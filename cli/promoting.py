@@ -130,11 +130,9 @@ def _started(settings: "Settings", flow: str, parameters: dict[str, Any], as_jso
 
 
 def _require_somebody(settings: "Settings") -> None:
-    import os
+    from blocks.stack import known_address
 
-    from blocks.stack import running_address
-
-    if settings.approval == "person" and not (os.environ.get("PREFECT_API_URL") or running_address(settings)):
+    if settings.approval == "person" and not known_address(settings):
         raise NobodyCanAnswer(
             f"In `{settings.environment}` a person lets a promoted model serve, and without a Prefect server nobody "
             f"can answer. Run `perennial up --env {settings.environment}`, or set PREFECT_API_URL."

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from blocks.stack import connected
 from perennial.errors import Permanent, Transient
@@ -36,15 +35,14 @@ def server_of(settings: Settings) -> Iterator[SyncPrefectClient]:
         ServerAway: It does not answer.
         NotAllowed: It asks for a credential.
     """
-    with connected(settings) as address:
-        found = settings.prefect_api_url or address
+    with connected(settings) as found:
         if not found:
             raise NoServerKnown(
                 f"Nothing says where the Prefect server of `{settings.environment}` is. Run `perennial up` to start "
                 "one on this machine, or name one: by the variable `PREFECT_API_URL`, or by `prefect_api_url` in "
                 f"blocks/environments/{settings.environment}.yaml."
             )
-        with temporary_settings({PREFECT_API_URL: found}), _telling_of_trouble(found):
+        with _telling_of_trouble(found):
             httpx.get(f"{found}/health", timeout=10).raise_for_status()  # at once, where Prefect tries for a minute
             with get_client(sync_client=True) as client:
                 client.request("GET", "/admin/version")

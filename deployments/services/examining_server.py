@@ -11,10 +11,10 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from blocks.secrets import missing_secrets
-from blocks.stack import read_keys, with_registry
+from blocks.stack import known_address, read_keys, with_registry
 from deployments.services.doctor import Check, Finding, ok, problem
 from deployments.services.launches import pool_name
-from deployments.services.overview import server_address, server_overview
+from deployments.services.overview import server_overview
 from perennial.errors import PerennialError
 from perennial.model.mlflow_client import shown_uri
 from perennial.settings import Settings
@@ -27,7 +27,7 @@ def checks(now: Callable[[], datetime]) -> tuple[Check, ...]:
     """Return the checks that need a server; `now` is the clock of this machine."""
 
     def _clock(settings: Settings) -> Iterator[Finding]:
-        yield from _skew(server_address(settings), now)
+        yield from _skew(known_address(settings), now)
 
     return (_prefect, _clock, _mlflow, _worker, _deployments, _secret_blocks)
 
@@ -126,7 +126,7 @@ def _deployments(settings: Settings) -> Iterator[Finding]:
 
 def _secret_blocks(settings: Settings) -> Iterator[Finding]:
     missing = missing_secrets(settings)
-    if not missing or server_address(settings) is None:
+    if not missing or known_address(settings) is None:
         return
     from deployments.server import server_of
 

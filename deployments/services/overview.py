@@ -3,13 +3,12 @@
 It changes nothing, and leaves out what it cannot learn: without a server, what serves is still told by the journal.
 """
 
-import os
 from datetime import datetime
 from typing import Any
 
 import psutil
 
-from blocks.stack import Service, read_stack, running_address
+from blocks.stack import Service, known_address, read_stack
 from deployments.services.launches import pool_name
 from perennial.errors import PerennialError
 from perennial.settings import Settings
@@ -23,18 +22,13 @@ def services_here(settings: Settings) -> list[dict[str, Any]]:
     return [_row(service) for service in read_stack(settings).services.values()]
 
 
-def server_address(settings: Settings) -> str | None:
-    """Return the API of the environment's server: the declared one, else `PREFECT_API_URL`, else the running stack."""
-    return settings.prefect_api_url or os.environ.get("PREFECT_API_URL") or running_address(settings)
-
-
 def server_overview(settings: Settings) -> dict[str, Any] | None:
     """Return deployments with their schedules, workers, and the runs that run, wait or are late.
 
     Returns:
         `None` where no server is known; only `address` and `error` where it does not answer.
     """
-    address = server_address(settings)
+    address = known_address(settings)
     if address is None:
         return None
     from deployments.server import server_of

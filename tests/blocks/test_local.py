@@ -13,6 +13,7 @@ from blocks.documents import chosen_settings
 from blocks.local import local_run, prefect_home
 from blocks.private_server import NoServer, address_of, private_server
 from perennial.settings import Settings
+from tests.servers import free_port
 
 WAITING = """
 import os, sys, time
@@ -68,3 +69,16 @@ def test_a_server_that_cannot_start_says_where_its_log_is(tmp_path: Path) -> Non
     (tmp_path / "prefect.db").mkdir()
     with private_server(tmp_path) as (child, _), pytest.raises(NoServer, match=r"server\.log"):
         address_of(child, tmp_path)
+
+
+def test_runs_are_recorded_by_the_server_that_the_environment_names(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.settings import PREFECT_API_URL
+
+    named = f"http://127.0.0.1:{free_port()}/api"
+    for other in ("", "http://127.0.0.1:1/api"):
+        monkeypatch.setenv("PREFECT_API_URL", other)
+        with local_run(settings.model_copy(update={"prefect_api_url": named})):
+            assert PREFECT_API_URL.value() == named
+    assert not prefect_home(settings).exists()
