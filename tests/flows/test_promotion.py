@@ -21,8 +21,10 @@ from flows.promotion import promote
 from flows.rollback import rollback
 from perennial.model.registry import register
 from perennial.model.training import train
+from perennial.periods import Period
 from perennial.records import Answer, Answered, Judged, Released, Verdict
 from perennial.release.judging import judge_challenger
+from perennial.release.predictions import predict
 from perennial.release.promotion import NotPromotable
 from perennial.release.releases import NoWayBack, release
 from perennial.settings import Settings
@@ -180,6 +182,7 @@ def test_a_release_that_nobody_is_asked_about_is_withdrawn_by_a_rollback_which_i
     assert isinstance(first, Released)
     with target.here(), pytest.raises(NoWayBack, match="No version of `shop-returns` before 1"):
         rollback("shop-returns", "it is odd", as_of=JUNE)
+    predict(target.ws, Period.parse("2024-05"), JUNE)
     serve_something_worse(target.ws)
     with target.here():
         back = rollback("shop-returns", "it is odd", as_of=JUNE)

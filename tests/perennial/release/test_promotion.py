@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from perennial.model.registry import project_aliases, register
+from perennial.periods import Period
 from perennial.records import Answer, Answered, Judged, Promoted, Verdict
 from perennial.release.judging import judge_challenger
+from perennial.release.predictions import predict
 from perennial.release.promotion import (
     NothingToPromote,
     NotPromotable,
@@ -263,6 +265,7 @@ def test_what_was_withdrawn_is_not_promoted(after: Next, shop: Shop) -> None:
             verdict=Verdict(answer=Answer.PASS, reasons=("by hand",)),
         )
     )
+    predict(shop.ws, Period.parse("2024-04"), MAY)
     shop.serve(worse)
     rollback(shop.ws, "it scored nonsense", MAY)
     with pytest.raises(NotPromotable, match="was withdrawn there: it scored nonsense"):
