@@ -6,15 +6,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cli.findings import finding_lines
 from cli.output import show
 from cli.services import draw_server, draw_services
 from cli.story import show_value
-from perennial.records import Answer, Level
+from perennial.records import Answer
 from perennial.settings import Settings
 from perennial.state import State
 from perennial.workspace import Workspace
-
-_TONES = {Level.ALERT: "red", Level.WARNING: "yellow", Level.INFO: "dim"}
 
 
 def show_status(settings: Settings, workspaces: list[Workspace], as_json: bool) -> None:
@@ -65,8 +64,8 @@ def draw(status: dict[str, Any], primary: str) -> RenderableType:
         found = measured.performance.get(primary)
         value = show_value(found.value if found else None)
         lines.add_row("measured", f"{measured.period}: {primary} {value} on {measured.labels:,} labels")
-        for one in measured.findings:
-            lines.add_row("", Text(f"{one.category}: {one.summary}", style=_TONES[one.level]))
+        for told in finding_lines(measured):
+            lines.add_row("", told)
     if status["decided"]:
         decided = status["decided"]
         lines.add_row("decision", Text(f"{decided.action}: {'; '.join(decided.reasons)}"))
