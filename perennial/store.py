@@ -5,7 +5,7 @@ It moves whole objects, large ones as files. Tables are the lake's business, whi
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -145,6 +145,11 @@ class Store:
         except MissingObject:
             return False
         return True
+
+    def delete(self, path: str) -> None:
+        """Remove an object; one that is not there is as good as removed."""
+        with naming_store_trouble(self.uri(path)), suppress(FileNotFoundError):
+            obstore.delete(self._objects, path)
 
     def list(self, prefix: str, after: str | None = None) -> list[str]:
         """Return the sorted paths of the objects below a prefix, those after `after` if given."""

@@ -17,6 +17,7 @@ from perennial.source_spec import Name, Scalar, Section, Source
 
 SLUG = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 TAKEN_NAMES = (
+    "arm",
     "batch",
     "features_digest",
     "label",
@@ -24,6 +25,8 @@ TAKEN_NAMES = (
     "predicted_at",
     "prediction_id",
     "release",
+    "request_id",
+    "rollout",
     "score",
     "snapshot",
 )

@@ -1,0 +1,107 @@
+"""The log's segments and the rows that they become in `predictions` and `requests`; it moves none of them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from perennial.use_case import UseCase
+from perennial.workspace import Workspace
+
+_TIME = pa.timestamp("us", "UTC")
+_TYPES = {
+    "string": pa.string(),
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "boolean": pa.bool_(),
+    "timestamp": _TIME,
+}
+_ORIGIN = {
+    "predicted_at": _TIME,
+    "model_version": pa.int64(),
+    "release": pa.int64(),
+    "score": pa.float64(),
+    "features_digest": pa.string(),
+    "request_id": pa.string(),
+    "arm": pa.string(),
+    "rollout": pa.int64(),
+}
+_REQUEST = {
+    "inputs": pa.string(),
+    "features": pa.string(),
+    "reference": pa.string(),
+    "asked_at": _TIME,
+    "shadow_score": pa.float64(),
+    "shadow_version": pa.int64(),
+}
+
+
+def log_folder(ws: Workspace) -> str:
+    """Return where the segments of all replicas lie below the storage root."""
+    return f"serving/{ws.use_case.slug}/log"
+
+
+def segment_path(ws: Workspace, replica: str, number: int) -> str:
+    """Return where a replica's segment lies."""
+    return f"{log_folder(ws)}/{replica}/{number:09d}.arrow"
+
+
+def write_segment(use_case: UseCase, rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Encode answers as an Arrow stream.
+
+    Args:
+        use_case: Whose key columns they have.
+        rows: Columns of `predictions` and `requests`; `row` is what was asked, `features` what was scored.
+    """
+    schema = _schema(use_case)
+    table = pa.Table.from_pylist([_plain(use_case, one) for one in rows], schema)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as stream:
+        stream.write_table(table)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def read_segment(data: bytes) -> pa.Table:
+    """Decode what `write_segment` gave."""
+    with pa.ipc.open_stream(data) as stream:
+        return stream.read_all()
+
+
+def prediction_part(use_case: UseCase, rows: pa.Table) -> pa.Table:
+    """Return the columns of the table `predictions`."""
+    return rows.select(["prediction_id", *use_case.key, "event_time", *_ORIGIN])
+
+
+def request_part(rows: pa.Table) -> pa.Table:
+    """Return the columns of the table `requests`."""
+    return rows.select(["prediction_id", *_REQUEST])
+
+
+def _schema(use_case: UseCase) -> pa.Schema:
+    columns = use_case.sources[use_case.entity].columns
+    key = {one: _TYPES[columns[one].type] for one in use_case.key}
+    fields = {"prediction_id": pa.string(), **key, "event_time": _TIME, **_ORIGIN, **_REQUEST}
+    return pa.schema(list(fields.items()))
+
+
+def _plain(use_case: UseCase, one: Mapping[str, Any]) -> dict[str, Any]:
+    asked = one["row"]
+    return {
+        **{name: asked[name] for name in use_case.key},
+        **one,
+        "event_time": asked[use_case.event_time],
+        "inputs": _json(asked),
+        "features": _json(one["features"]),
+        "reference": one["features_digest"],
+        "asked_at": one["predicted_at"],
+    }
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, default=_text, ensure_ascii=False)
+
+
+def _text(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)

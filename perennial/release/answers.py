@@ -1,0 +1,102 @@
+"""Answers of the online service, moved from the log of its replicas into the lake, each once.
+
+The journal's record is what counts: rows that no record names are never read, and a segment is deleted only after a
+record names it. So any number of collectors may run, and each may die anywhere.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+
+from perennial.crashpoints import crashpoint
+from perennial.data import lake
+from perennial.digests import digest_json
+from perennial.records import AnswersCollected, Entry
+from perennial.release.answer_rows import log_folder, prediction_part, read_segment, request_part
+from perennial.release.reports import Report, read_reports, report_path
+from perennial.state import State, fold
+from perennial.store import MissingObject
+from perennial.workspace import Workspace
+
+MOST = 200
+"""Segments of one batch."""
+SILENT = timedelta(seconds=60)
+"""After which a replica that took no leave counts as dead."""
+
+
+def collect_answers(ws: Workspace, as_of: datetime) -> AnswersCollected | None:
+    """Move the segments that no record names into `predictions` and `requests`, as one partition of each.
+
+    Returns:
+        The record, `None` if there was nothing to move or another collector was first.
+
+    Raises:
+        LakeBusy: Another writer committed at the same moment; try again.
+    """
+    found = ws.store.list(log_folder(ws))
+    state = ws.state()
+    named = _named(state)
+    for path in found:
+        if path in named:
+            ws.store.delete(path)
+    segments = [path for path in found if path not in named][:MOST]
+    dead = _dead(ws, state, as_of, segments)
+    if not segments and not dead:
+        return None
+    try:
+        rows = [read_segment(ws.store.get(path)) for path in segments]
+    except MissingObject:
+        return None  # another collector has recorded and deleted it meanwhile
+    record = _record(ws, segments, rows, dead)
+    crashpoint("collecting:before-record")
+
+    def decision(entries: tuple[Entry, ...]) -> AnswersCollected | None:
+        present = fold(entries)
+        told = {name for one in present.collected for name in one.lost}
+        return None if _named(present) & set(segments) or told & dead.keys() else record
+
+    if ws.journal.decide(decision, as_of) is None:
+        return None
+    crashpoint("collecting:after-record")
+    for path in [*segments, *(report_path(ws, name) for name in dead)]:
+        ws.store.delete(path)
+    return record
+
+
+def _named(state: State) -> set[str]:
+    return {path for one in state.collected for path in one.segments}
+
+
+def _dead(ws: Workspace, state: State, as_of: datetime, segments: Sequence[str]) -> dict[str, int]:
+    """Return what was lost with each replica that is silent for too long, has no segment left and was not told yet."""
+    told = {name for one in state.collected for name in one.lost}
+    waiting = {path.split("/")[-2] for path in segments}
+    silent = [one for one in read_reports(ws) if not one.ended and one.at < as_of - SILENT]
+    return {one.replica: _lost(one) for one in silent if one.replica not in told | waiting}
+
+
+def _lost(report: Report) -> int:
+    return max(0, report.answered - report.logged)
+
+
+def _record(
+    ws: Workspace, segments: Sequence[str], tables: Sequence[pa.Table], lost: dict[str, int]
+) -> AnswersCollected:
+    batch = f"online.{digest_json([list(segments), sorted(lost)])[:16]}"
+    version, versions, rows = lake.version(ws, "predictions") or 0, dict[int, int](), 0
+    if segments:
+        all_rows = pa.concat_tables(tables)
+        rows, versions = all_rows.num_rows, dict(Counter(all_rows["model_version"].to_pylist()))
+        lake.append(ws, "requests", request_part(all_rows), "batch", batch)
+        crashpoint("collecting:between-tables")
+        version = lake.append(ws, "predictions", prediction_part(ws.use_case, all_rows), "batch", batch)
+    return AnswersCollected(
+        batch=batch,
+        segments=tuple(segments),
+        rows=rows,
+        versions=versions,
+        lost=lost,
+        table_version=version,
+    )

@@ -1,0 +1,109 @@
+"""The log of one replica's answers: kept in bounded memory, written to the store every second, never waited for.
+
+A crash loses what was answered since the last second; `Report.answered` and `Report.logged` say how much.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import count
+from threading import Event, Lock, Thread
+
+from perennial.release.answer_rows import segment_path, write_segment
+from perennial.store import AlreadyThere
+from perennial.workspace import Workspace
+from serving.answers import Answer
+from serving.telling import tell
+
+EVERY = 1.0
+"""Seconds between two segments."""
+MAX_ROWS = 50_000
+"""Answers that may wait to be encoded."""
+MAX_BYTES = 64 * 2**20
+"""Of encoded segments that may wait for the store."""
+
+
+class AnswerLog:
+    """Answers of one replica on their way to the store; only those with a score."""
+
+    def __init__(self, ws: Workspace, replica: str, *, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES) -> None:
+        self._ws, self._replica = ws, replica
+        self._max_rows, self._max_bytes = max_rows, max_bytes
+        self._rows: list[Answer] = []
+        self._segments: deque[tuple[str, bytes, int]] = deque()
+        self._numbers = count(1)
+        self._lock = Lock()
+        self._ending = Event()
+        self._thread = Thread(target=self._run, name="answer-log", daemon=True)
+        self.answered = self.logged = self.dropped = 0
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what is left, once."""
+        self._ending.set()
+        self._thread.join()
+        self.flush()
+
+    def put(self, answers: Sequence[Answer]) -> None:
+        """Take answers over; never waits for the store. What finds no room is counted as dropped."""
+        scored = [one for one in answers if one.score is not None]
+        with self._lock:
+            room = self._max_rows - len(self._rows)
+            self._rows += scored[:room]
+            self.answered += len(scored)
+            self.dropped += max(0, len(scored) - room)
+
+    def flush(self) -> None:
+        """Write what waits, oldest first; what the store does not take stays, up to the bound."""
+        with self._lock:
+            rows, self._rows = self._rows, []
+        if rows:
+            path = segment_path(self._ws, self._replica, next(self._numbers))
+            self._keep(path, write_segment(self._ws.use_case, [_row(one) for one in rows]), len(rows))
+        while self._segments:
+            path, data, size = self._segments[0]
+            try:
+                self._ws.store.create(path, data)
+            except AlreadyThere:
+                pass  # the answer to an earlier try was lost: no other replica has this name
+            except Exception as error:
+                tell("log.waiting", replica=self._replica, segments=len(self._segments), error=str(error))
+                return
+            self._segments.popleft()
+            self.logged += size
+
+    def _keep(self, path: str, data: bytes, rows: int) -> None:
+        waiting = sum(len(one) for _, one, _ in self._segments)
+        if waiting + len(data) > self._max_bytes:
+            self.dropped += rows
+        else:
+            self._segments.append((path, data, rows))
+
+    def _run(self) -> None:
+        while not self._ending.wait(EVERY):
+            try:
+                self.flush()
+            except Exception as error:
+                tell("log.failed", replica=self._replica, error=f"{type(error).__name__}: {error}")
+
+
+def _row(answer: Answer) -> dict[str, object]:
+    """What is kept of an answer, with the columns of the entity's source under `row`."""
+    question, shadow = answer.question, answer.shadow
+    return {
+        "row": question.row,
+        "prediction_id": question.id,
+        "predicted_at": question.asked_at,
+        "model_version": answer.version,
+        "release": answer.release,
+        "score": answer.score,
+        "features_digest": answer.reference,
+        "request_id": question.id.rpartition("/")[0],
+        "arm": answer.arm,
+        "rollout": answer.rollout,
+        "features": answer.features,
+        "shadow_score": shadow.score if shadow else None,
+        "shadow_version": shadow.version if shadow else None,
+    }

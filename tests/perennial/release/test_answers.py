@@ -1,0 +1,123 @@
+"""Collected answers are in the lake once each, whoever collects and wherever a collector dies."""
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perennial.crashpoints import VARIABLE
+from perennial.data import lake
+from perennial.data.engine import Engine
+from perennial.periods import Period
+from perennial.release.answer_rows import log_folder, segment_path, write_segment
+from perennial.release.answers import collect_answers
+from perennial.release.predictions import predict, prediction_rows
+from perennial.release.reports import Report, read_reports, write_report
+from perennial.workspace import Workspace
+from tests.builders import moment
+from tests.perennial.release.conftest import MAY, Shop
+
+JUNE = moment("2024-06-01")
+CHILD = """
+import sys
+from datetime import datetime, UTC
+from perennial.release.answers import collect_answers
+from perennial.settings import Settings
+from perennial.workspace import Workspace
+ws = Workspace.open("shop-returns", Settings.model_validate_json(sys.argv[1]))
+collect_answers(ws, datetime(2024, 6, 1, tzinfo=UTC))
+"""
+
+
+def log(ws: Workspace, replica: str, number: int, rows: int = 3) -> str:
+    """Write a segment as a replica would."""
+    path = segment_path(ws, replica, number)
+    given = [answer(f"{replica}-{number}-{place}") for place in range(rows)]
+    ws.store.create(path, write_segment(ws.use_case, given))
+    return path
+
+
+def answer(name: str) -> dict[str, Any]:
+    row = {"order_id": name, "ordered_at": JUNE, "price": 9.5, "channel": "app", "shop": "bonn"}
+    known = {"prediction_id": f"{name}/0", "request_id": name, "predicted_at": JUNE, "model_version": 1, "release": 1}
+    rest = {"score": 0.25, "features_digest": "f" * 64, "arm": "champion", "rollout": None}
+    shadow = {"shadow_score": None, "shadow_version": None}
+    return {"row": row, "features": {"price": 9.5, "shop_size": None}, **known, **rest, **shadow}
+
+
+def collected_ids(ws: Workspace) -> list[str]:
+    """All that a reader sees: rows of the batches that the journal names."""
+    batches = [one.batch for one in ws.state().collected if one.rows]
+    with Engine(ws.settings) as engine:
+        for table in ("predictions", "requests"):
+            engine.files(table, lake.files(ws, table, "batch", batches))
+        both = "SELECT prediction_id FROM predictions JOIN requests USING (prediction_id) ORDER BY ALL"
+        return engine.table(both)["prediction_id"].to_pylist()
+
+
+def test_each_answer_is_collected_once_and_its_segment_is_gone(shop: Shop) -> None:
+    log(shop.ws, "a", 1)
+    log(shop.ws, "b", 1, rows=2)
+    record = collect_answers(shop.ws, JUNE)
+    assert record is not None
+    assert (record.rows, record.versions, record.lost) == (5, {1: 5}, {})
+    assert shop.ws.store.list(log_folder(shop.ws)) == []
+    assert collect_answers(shop.ws, JUNE) is None
+    log(shop.ws, "a", 2, rows=1)
+    collect_answers(shop.ws, JUNE)
+    assert collected_ids(shop.ws) == ["a-1-0/0", "a-1-1/0", "a-1-2/0", "a-2-0/0", "b-1-0/0", "b-1-1/0"]
+
+
+@pytest.mark.parametrize("place", ["collecting:between-tables", "collecting:before-record", "collecting:after-record"])
+def test_a_collector_killed_anywhere_doubles_and_loses_nothing(shop: Shop, place: str) -> None:
+    log(shop.ws, "a", 1)
+    command = [sys.executable, "-c", CHILD, shop.ws.settings.model_dump_json()]
+    killed = subprocess.run(command, cwd=Path(__file__).parents[3], env={**os.environ, VARIABLE: place})
+    assert killed.returncode == -9
+    log(shop.ws, "a", 2)
+    collect_answers(shop.ws, JUNE)
+    collect_answers(shop.ws, JUNE)
+    assert collected_ids(shop.ws) == [f"a-{number}-{row}/0" for number in (1, 2) for row in range(3)]
+    assert shop.ws.store.list(log_folder(shop.ws)) == []
+
+
+def test_of_two_collectors_with_different_views_one_wins(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    log(shop.ws, "a", 1)
+    other = Workspace(shop.ws.use_case, shop.ws.settings)
+    decide = shop.ws.journal.decide
+
+    def late(*arguments: Any) -> Any:
+        log(other, "a", 2)
+        assert collect_answers(other, JUNE) is not None
+        return decide(*arguments)
+
+    monkeypatch.setattr(shop.ws.journal, "decide", late)
+    assert collect_answers(shop.ws, JUNE) is None
+    assert collected_ids(other) == [f"a-{number}-{row}/0" for number in (1, 2) for row in range(3)]
+
+
+def test_what_died_with_a_replica_is_said_once(shop: Shop) -> None:
+    told = {"address": "", "started_at": JUNE, "answered": 10, "logged": 7}
+    write_report(shop.ws, Report(replica="dead", at=JUNE - timedelta(minutes=5), **told))
+    write_report(shop.ws, Report(replica="left", at=JUNE - timedelta(minutes=5), ended=True, **told))
+    write_report(shop.ws, Report(replica="alive", at=JUNE, **told))
+    record = collect_answers(shop.ws, JUNE)
+    assert record is not None
+    assert (record.rows, record.lost) == (0, {"dead": 3})
+    assert [one.replica for one in read_reports(shop.ws)] == ["alive", "left"]
+    assert collect_answers(shop.ws, JUNE) is None
+
+
+def test_batch_scoring_is_read_as_before_beside_collected_answers(shop: Shop) -> None:
+    shop.serve(shop.trained)
+    before = predict(shop.ws, Period.parse("2024-03"), MAY)
+    log(shop.ws, "a", 1)
+    collect_answers(shop.ws, JUNE)
+    after = predict(shop.ws, Period.parse("2024-04"), MAY)
+    with Engine(shop.ws.settings) as engine:
+        prediction_rows(engine, shop.ws, [before, after], "rows")
+        assert engine.scalar("SELECT count(*) FROM rows") == before.rows + after.rows
