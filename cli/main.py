@@ -25,6 +25,7 @@ from cli.metrics import metrics
 from cli.output import Commands, console, show
 from cli.promoting import add_commands as add_promoting
 from cli.quarantine import app as quarantine
+from cli.serving import serve
 from perennial.periods import Every
 
 app = typer.Typer(
@@ -39,6 +40,7 @@ app.add_typer(quarantine, name="quarantine")
 app.add_typer(events, name="events")
 add_deploying(app)
 add_promoting(app)
+app.command(rich_help_panel="Services")(serve)
 app.command(rich_help_panel="Services")(metrics)
 
 
@@ -129,7 +131,7 @@ def check(use_case: SomeUseCase = None, as_json: Json = False) -> None:
     from rich.text import Text
 
     from cli.output import errors
-    from perennial.data.rehearsal import rehearse
+    from perennial.data.rehearsal import files_not_there, rehearse
     from perennial.errors import PerennialError
     from perennial.model.requirements import check_names
 
@@ -139,7 +141,10 @@ def check(use_case: SomeUseCase = None, as_json: Json = False) -> None:
             workspace = open_workspace(slug)
             check_names(workspace.use_case)
             rehearse(workspace)
-            found.append({"use_case": slug, "valid": True, "problems": []})
+            missing = list(files_not_there(workspace))
+            found.append({"use_case": slug, "valid": True, "problems": [], "warnings": missing})
+            if missing and not as_json:
+                errors.print(Text("\n".join(missing), style="yellow"), soft_wrap=True)
         except PerennialError as error:
             found.append({"use_case": slug, "valid": False, "problems": list(getattr(error, "problems", [str(error)]))})
             if not as_json:
@@ -189,7 +194,7 @@ def up(
     env: Env = None,
     as_json: Json = False,
 ) -> None:
-    """Start a Prefect server, an MLflow server and a worker here, and apply the environment; twice changes nothing."""
+    """Start servers, a worker and the online services here, and apply the environment; twice changes nothing."""
     from cli.services import up as bring_up
     from deployments.services.bringing_up import Place
 

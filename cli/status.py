@@ -1,5 +1,6 @@
 """What runs and what is deployed, and how each use case stands: what serves, what was measured, what was found."""
 
+from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -9,6 +10,7 @@ from rich.text import Text
 from cli.findings import finding_lines
 from cli.output import show
 from cli.services import draw_server, draw_services
+from cli.serving import service_lines
 from cli.story import show_value
 from perennial.records import Answer
 from perennial.settings import Settings
@@ -19,16 +21,19 @@ from perennial.workspace import Workspace
 def show_status(settings: Settings, workspaces: list[Workspace], as_json: bool) -> None:
     """Print the services of this machine, what the server says, and the use cases; without a server only these."""
     from deployments.services.overview import server_overview, services_here
+    from flows.entry import now
 
     services, server = services_here(settings), server_overview(settings)
-    use_cases = [status_of(one) for one in workspaces]
+    use_cases = [status_of(one, now()) for one in workspaces]
     told = {"environment": settings.environment, "services": services, "server": server, "use_cases": use_cases}
     drawn = [draw(one, ws.use_case.metrics.primary) for one, ws in zip(use_cases, workspaces, strict=True)]
     show(told, lambda: Group(draw_services(services, settings.environment), draw_server(server), "", *drawn), as_json)
 
 
-def status_of(workspace: Workspace) -> dict[str, Any]:
-    """Return what the journal of a use case amounts to, as plain values."""
+def status_of(workspace: Workspace, now: datetime) -> dict[str, Any]:
+    """Return what the journal of a use case amounts to, and how its online service stands now, as plain values."""
+    from deployments.services.serving_overview import service_of
+
     state, store = workspace.state(), workspace.store
     measured = state.measured[-1] if state.measured else None
     delivery = state.accepted[-1] if state.accepted else None
@@ -39,6 +44,7 @@ def status_of(workspace: Workspace) -> dict[str, Any]:
         "entries": state.seq,
         "champion": _champion(state),
         "challenger": _challenger(state),
+        "service": service_of(workspace, now),
         "delivery": delivery,
         "measured": measured,
         "decided": state.decided[-1] if state.decided else None,
@@ -55,6 +61,8 @@ def draw(status: dict[str, Any], primary: str) -> RenderableType:
     champion, challenger = status["champion"], status["challenger"]
     lines.add_row("champion", _champion_line(champion) if champion else "[yellow]none yet[/]")
     lines.add_row("challenger", _challenger_line(challenger) if challenger else "none")
+    for line in service_lines(status["service"]):
+        lines.add_row(*line)
     delivery = status["delivery"]
     if delivery:
         told = f"{delivery.source} {delivery.period}: {delivery.accepted:,} rows, {delivery.quarantined:,} quarantined"

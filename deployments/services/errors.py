@@ -13,3 +13,15 @@ class NotReady(Transient):
 
 class NotStopped(Transient):
     """A process would not end."""
+
+
+class NotServed(Permanent):
+    """A use case does not answer online."""
+
+
+class TokensMissing(Permanent):
+    """A service would answer whoever can reach it."""
+
+
+class PortTaken(Permanent):
+    """Something else listens there."""
