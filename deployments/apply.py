@@ -11,6 +11,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from deployments.changing import Changer, NotApplied
 from deployments.desired import declared
 from deployments.item import AUTOMATION, DEPLOYMENT, Item
+from deployments.notifications import EMAIL, SLACK, notification_blocks, save_blocks
 from deployments.observed import Observed, observe
 from deployments.plan import Change, plan
 from perennial.errors import Permanent
@@ -33,6 +34,9 @@ def changes(client: SyncPrefectClient, settings: Settings) -> list[Change]:
 def apply(client: SyncPrefectClient, settings: Settings, tell: Callable[[Change], object]) -> list[Change]:
     """Make a server so as the code declares it.
 
+    Blocks of `notifications` whose address a variable gives are saved each time: a server tells no secret, so that
+    nobody can see whether it has the same. They count as no change.
+
     Args:
         client: Of the server.
         settings: The environment.
@@ -46,13 +50,13 @@ def apply(client: SyncPrefectClient, settings: Settings, tell: Callable[[Change]
         NotApplied: The server refused a change, or does not keep it. What was told before is done.
     """
     wanted = declared(settings)
+    _save_blocks(wanted, _observed(client, settings, wanted), settings.environment)
     done: list[Change] = []
     for _ in range(_ROUNDS):
         found = _observed(client, settings, wanted)
         left = plan(wanted, found.items)
         if not left:
             return done
-        _check_blocks(wanted, found)
         changer = Changer(client, found)
         for change in left:
             changer.make(change)
@@ -70,12 +74,17 @@ def _observed(client: SyncPrefectClient, settings: Settings, wanted: Iterable[It
     return observe(client, settings.environment, names)
 
 
-def _check_blocks(wanted: Iterable[Item], found: Observed) -> None:
+def _save_blocks(wanted: Iterable[Item], found: Observed, environment: str) -> None:
+    """Save the blocks that people are told through where a variable gives the address, be it a new one."""
     actions = [action for one in wanted if one.kind == AUTOMATION for action in one.fields["actions"]]
-    missing = sorted({action["block"] for action in actions if "block" in action} - found.blocks.keys())
+    named = {action["block"] for action in actions if "block" in action}
+    given = {name: block for name, block in notification_blocks(environment).items() if name in named}
+    missing = sorted(named - found.blocks.keys() - given.keys())
     if missing:
         raise MissingBlock(
-            f"{', '.join(f'`{one}`' for one in missing)} of `notifications` is no block of the server. Make it in the "
-            "Prefect UI under Blocks (type and name as written), or take it out of the environment's document. "
-            "Nothing was changed."
+            f"{', '.join(f'`{one}`' for one in missing)} of `notifications` is no block of the server. Give the "
+            f"address of `slack-{environment}` in the variable `{SLACK}`, that of `email-{environment}` in `{EMAIL}`; "
+            "make another block in the Prefect UI under Blocks (type and name as written), or take it out of the "
+            "environment's document. Nothing was changed."
         )
+    save_blocks(given)

@@ -37,9 +37,14 @@ def notification_blocks(environment: str, variables: Mapping[str, str] | None = 
 def save_notifications(environment: str, variables: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """Save these blocks on the configured server, replacing saved ones, and return their names."""
     blocks = notification_blocks(environment, variables)
+    save_blocks(blocks)
+    return tuple(blocks)
+
+
+def save_blocks(blocks: Mapping[str, NotificationBlock]) -> None:
+    """Save blocks by their names on the configured server, replacing saved ones."""
     for name, block in blocks.items():
         block.save(name.partition("/")[2], overwrite=True)
-    return tuple(blocks)
 
 
 def _webhook(environment: str, address: str) -> CustomWebhookNotificationBlock:

@@ -11,11 +11,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from blocks.documents import read_settings
-from deployments.apply import apply
-from deployments.notifications import EMAIL, SLACK, notification_blocks, save_notifications
+from deployments.apply import apply, changes
+from deployments.notifications import EMAIL, SLACK, notification_blocks
 from deployments.server import server_of
 from tests.servers import Server, running_server, until
 
@@ -84,11 +83,12 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Rec
             EMAIL: f"mailto://127.0.0.1:{mail}?smtp=127.0.0.1&{people}",
         }
         settings = read_settings("dev").model_copy(update={"prefect_api_url": server.url})
-        with temporary_settings({PREFECT_API_URL: server.url}):
-            names = save_notifications("dev", given)
-        settings = settings.model_copy(update={"notifications": names})
-        with server_of(settings) as client:
+        settings = settings.model_copy(update={"notifications": tuple(notification_blocks("dev", given))})
+        with pytest.MonkeyPatch.context() as patch, server_of(settings) as client:
+            for name, address in given.items():
+                patch.setenv(name, address)
             apply(client, settings, lambda change: None)
+            assert changes(client, settings) == []
         yield server, received
 
 
