@@ -1,9 +1,12 @@
 """Run what a use case asks of its data over views without rows, so that a wrong name shows before any data comes."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 from perennial.data.engine import Engine, QueryFailed
 from perennial.data.features import compute_features
+from perennial.data.source_files import UnreadableFile, find_files
 from perennial.data.views import open_views
 from perennial.errors import Permanent
 from perennial.workspace import Workspace
@@ -13,6 +16,21 @@ _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 class BadLabel(Permanent):
     """The expression of the label cannot be computed."""
+
+
+def files_not_there(ws: Workspace) -> Iterator[str]:
+    """Name the sources of which no local file of any period is there: right for now, if the first delivery is to come.
+
+    Files of an object store are not looked for, since a declaration is checked where nothing need be reached.
+    """
+    for name, source in ws.use_case.sources.items():
+        address = getattr(source.read, "csv", None) or getattr(source.read, "parquet", None)
+        if address is None or "://" in address:
+            continue
+        try:
+            find_files(ws.settings, address.replace("{period}", "*"), Path())
+        except UnreadableFile as error:
+            yield f"`sources.{name}.read` of `{ws.use_case.slug}`: {error}"
 
 
 def rehearse(ws: Workspace) -> None:

@@ -88,6 +88,8 @@ def test_a_period_that_fails_ends_the_backfill_with_what_was_reached_and_where(t
     columns = ("--key", "visit", "--event-time", "at", "--label", "bought")
     perennial(tmp_path, "new", "my-visits", "--csv", str(tmp_path / "visits.csv"), *columns)
     (tmp_path / "visits.csv").unlink()
+    (checked,) = json.loads(perennial(tmp_path, "check", "my-visits", "--json"))
+    assert checked["valid"] and "No file matches" in checked["warnings"][0]
     told = perennial(tmp_path, "backfill", "my-visits", "--periods", "1", fails=True)
     assert "Registry of my-visits" in told
     assert "tells what served when" in told
