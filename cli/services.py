@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from blocks.documents import read_settings
-from blocks.stack import read_keys, read_stack, run_folder
+from blocks.stack import read_keys, read_stack, run_folder, serving_name
 from cli.output import errors, show
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def up(place: "Place", as_json: bool) -> None:
     stack = read_stack(settings)
     addresses = {name: one.address for name, one in stack.services.items() if one.address}
     told = {"environment": settings.environment, "started": started, "seconds": seconds, "addresses": addresses}
-    show(told, lambda: _draw_up(settings, addresses, started, seconds), as_json)
+    told["not_ready"] = waiting = _not_ready(settings)
+    show(told, lambda: _draw_up(settings, addresses, started, seconds, waiting), as_json)
 
 
 def down(as_json: bool) -> None:
@@ -90,16 +91,40 @@ def _run_line(run: dict[str, Any]) -> Text:
     return Text.assemble((run["state"].lower(), "red" if is_late else "green"), f"  {run['run']}, {about}")
 
 
-def _draw_up(settings: "Settings", addresses: dict[str, str], started: list[str], seconds: float) -> RenderableType:
+def _not_ready(settings: "Settings") -> dict[str, str]:
+    """Return why online services that run have nothing to answer with, by service."""
+    from deployments.services.serving_up import served_use_cases
+    from perennial.workspace import Workspace
+
+    stack = read_stack(settings)
+    served = [Workspace(one, settings) for one in served_use_cases(settings)]
+    new = [one.use_case.slug for one in served if one.state().champion is None]
+    return {
+        name: "nothing has been released yet; it is ready as soon as something is"
+        for name in map(serving_name, new)
+        if name in stack.services
+    }
+
+
+def _draw_up(
+    settings: "Settings", addresses: dict[str, str], started: list[str], seconds: float, waiting: dict[str, str]
+) -> RenderableType:
     lines = Table.grid(padding=(0, 2))
     for name, address in addresses.items():
-        lines.add_row(name, f"[bold]{address}[/]", f"[dim]{_USES[name]}[/]")
+        lines.add_row(name, f"[bold]{address}[/]", f"[dim]{_use(name)}[/]")
     if started:
         head = f"[green]Up[/] in {seconds} s: {', '.join(started)} of {settings.environment}."
     else:
         head = f"All services of {settings.environment} were running already; nothing was started."
+    not_ready = [f"[yellow]{name} is not ready[/]: {why}." for name, why in waiting.items()]
     secured = [f"Their passwords are in {run_folder(settings) / 'keys.json'}."] if read_keys(settings) else []
-    return Group(head, lines, *secured, "[dim]`perennial down` stops them, `perennial status` shows what they do.[/]")
+    return Group(
+        head, lines, *not_ready, *secured, "[dim]`perennial down` stops them, `perennial status` shows what they do.[/]"
+    )
+
+
+def _use(name: str) -> str:
+    return _USES.get(name, "answers requests; POST /predict, examples at /docs")
 
 
 def _own_settings() -> "Settings":

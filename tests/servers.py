@@ -127,6 +127,13 @@ def free_port() -> int:
         return port
 
 
+@contextmanager
+def listening() -> Iterator[int]:
+    """Listen on a free port of loopback, answering nobody; yields the port."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        yield taken.getsockname()[1]
+
+
 def until(seconds: float, ask: Callable[[], Any]) -> Any:
     """Wait for a condition: the answer as soon as it is true. A server that does not answer yet is waited for."""
     deadline = time.monotonic() + seconds

@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from deployments.item import pool_name
 from deployments.observability.journals import journal_metrics
 from deployments.observability.orchestration import orchestration_metrics
+from deployments.observability.serving import serving_metrics
 from deployments.server import server_of
 from perennial.errors import PerennialError, Permanent
 from perennial.settings import Settings
@@ -54,7 +55,9 @@ class PerennialCollector(Collector):
             return [*families, took]
 
     def _of_journals(self) -> list[Metric]:
-        return list(journal_metrics(self._opened(), self._settings.environment))
+        opened = list(self._opened())
+        environment = self._settings.environment
+        return [*journal_metrics(opened, environment), *serving_metrics(opened, environment, self._clock())]
 
     def _opened(self) -> Iterator[Workspace]:
         """Each journal is read once, later only its news; a use case that is declared wrong is left out."""

@@ -43,7 +43,7 @@ def examine(now: Callable[[], datetime]) -> Iterator[Finding]:
         now: The clock of this machine, to be compared with the server's.
     """
     from blocks.documents import read_settings
-    from deployments.services import examining_machine, examining_server
+    from deployments.services import examining_machine, examining_server, examining_services
 
     yield from examining_machine.installation()
     try:
@@ -52,7 +52,8 @@ def examine(now: Callable[[], datetime]) -> Iterator[Finding]:
         yield problem("environment", str(error), "Mend the document in blocks/environments/ or the variable.")
         return
     yield ok("environment", f"`{settings.environment}` is valid; it keeps its things in `{settings.storage_root}`.")
-    for check in (*examining_machine.CHECKS, *examining_server.checks(now)):
+    checks = (*examining_machine.CHECKS, *examining_server.checks(now), *examining_services.checks(now))
+    for check in checks:
         yield from _guarded(check, settings)
 
 
