@@ -72,8 +72,8 @@ def draw(status: dict[str, Any], primary: str) -> RenderableType:
         found = measured.performance.get(primary)
         value = show_value(found.value if found else None)
         lines.add_row("measured", f"{measured.period}: {primary} {value} on {measured.labels:,} labels")
-        for told in finding_lines(measured):
-            lines.add_row("", told)
+        for one in finding_lines(measured):
+            lines.add_row("", one)
     if status["decided"]:
         decided = status["decided"]
         lines.add_row("decision", Text(f"{decided.action}: {'; '.join(decided.reasons)}"))
