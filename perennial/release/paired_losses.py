@@ -47,7 +47,8 @@ class Comparison:
 def compare(ws: Workspace, comparison: Comparison, as_of: datetime) -> Losses:
     """Return the differences of the losses on the labels known at a moment, each key once, by its first request.
 
-    The loss is the Brier score, for a regression the squared error as a share of `CLIP` variances of the label.
+    The loss is the Brier score, for a regression the squared error as a share of `CLIP` variances of the label. How
+    far the scores are apart is told of all requests, labelled or not.
 
     Raises:
         InvalidModel: A model is not what its training wrote.
@@ -55,61 +56,78 @@ def compare(ws: Workspace, comparison: Comparison, as_of: datetime) -> Losses:
     """
     if not comparison.batches:
         return Losses(limit=comparison.max_loss)
-    new, old = load_model(ws.store, comparison.new), load_model(ws.store, comparison.old)
+    models = load_model(ws.store, comparison.new), load_model(ws.store, comparison.old)
     with Engine(ws.settings) as engine:
         open_views(engine, ws, as_of)
         open_logged(engine, ws, comparison.batches[:MOST_BATCHES])
-        if not _label(engine, ws, comparison, (new, old), as_of):
-            return _nothing(engine, comparison, (new, old))
-        scale = _variance(engine, comparison.holdout) if ws.use_case.task == "regression" else 1.0
-        if scale is None:
-            return Losses(limit=comparison.max_loss, why_none="The label has no variance in the holdout.")
-        y, *scores = _scored(engine, new, old)
-    most = 1.0 if ws.use_case.task == "binary" else CLIP
-    loss, other = (_loss(y, one, scale, most) for one in scores)
-    return Losses(loss - other, comparison.max_loss / most)
+        if not _keep_rows(engine, ws, comparison, models, as_of):
+            return _nothing(engine, comparison, models)
+        worst = 1.0 if ws.use_case.task == "binary" else CLIP * _variance(engine, comparison.holdout)
+        y, ours, theirs = _scored(engine, models)
+    share = 1.0 if ws.use_case.task == "binary" else CLIP
+    return _losses(y, ours, theirs, comparison.max_loss / share, worst)
 
 
-def _loss(y: Vector, score: Vector, scale: float, most: float) -> Vector:
-    """Squared errors between 0 and 1; a score that is not finite is as wrong as can be."""
-    errors = (score - y) ** 2 / scale / most
+def _losses(y: Vector, ours: Vector, theirs: Vector, limit: float, worst: float) -> Losses:
+    apart = np.abs(ours - theirs)
+    apart = apart[np.isfinite(apart)]
+    known = ~np.isnan(y)
+    why_none = "" if worst > 0 else "The label has no variance in the holdout of the version."
+    loss, other = (_loss(y[known], one[known], worst) for one in (ours, theirs))
+    return Losses(
+        loss - other if worst > 0 else np.empty(0),
+        limit,
+        why_none,
+        compared=len(apart),
+        difference=float(apart.sum()),
+        squared_difference=float((apart**2).sum()),
+    )
+
+
+def _loss(y: Vector, score: Vector, worst: float) -> Vector:
+    """Squared errors as a share of the worst that counts; a score that is not finite is as wrong as can be."""
+    with np.errstate(all="ignore"):
+        errors = (score - y) ** 2 / worst
     return np.where(np.isfinite(errors), np.minimum(errors, 1.0), 1.0)
 
 
-def _label(engine: Engine, ws: Workspace, comparison: Comparison, models: tuple[Model, Model], as_of: datetime) -> int:
-    """Keep the comparable rows as `labelled`, and return how many there are."""
+def _keep_rows(
+    engine: Engine, ws: Workspace, comparison: Comparison, models: tuple[Model, Model], as_of: datetime
+) -> int:
+    """Keep the comparable rows as `comparable`, the oldest first, and return how many there are."""
     key = ", ".join(map(quote, ws.use_case.key))
     encoders = [one.encoder for one in models]
     mature = f"event_time <= {quote_time(as_of - ws.use_case.label.matures_after)}" if comparison.mature else "TRUE"
     engine.keep(
-        "labelled",
+        "comparable",
         f"SELECT prediction_id, label, {feature_columns(*encoders)} FROM ("
         f"SELECT * FROM {LOGGED} WHERE ({comparison.condition}) AND {has_features(*encoders)} AND {mature} "
-        f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY asked_at, prediction_id) = 1) JOIN "
+        f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY asked_at, prediction_id) = 1) LEFT JOIN "
         f"(SELECT {key}, arg_max(label, known_at) AS label FROM labels GROUP BY {key}) USING ({key}) "
         f"ORDER BY asked_at, prediction_id LIMIT {MOST_ROWS}",
     )
-    return int(engine.scalar("SELECT count(*) FROM labelled"))
+    return int(engine.scalar("SELECT count(*) FROM comparable"))
 
 
 def _nothing(engine: Engine, comparison: Comparison, models: tuple[Model, Model]) -> Losses:
     asked = f"SELECT count(*) FROM {LOGGED} WHERE ({comparison.condition})"
     usable = engine.scalar(f"{asked} AND {has_features(*(one.encoder for one in models))}")
-    why = "No logged request has all features of both versions, so they cannot be compared on the same rows."
-    return Losses(limit=comparison.max_loss, why_none=why if engine.scalar(asked) and not usable else "")
+    lacking = "No logged request has all features of both versions, so they cannot be compared on the same rows."
+    return Losses(limit=comparison.max_loss, why_none=lacking if engine.scalar(asked) and not usable else "")
 
 
-def _variance(engine: Engine, holdout: Window | None) -> float | None:
+def _variance(engine: Engine, holdout: Window | None) -> float:
+    """The variance of the label where the version was judged; 0 where nobody knows."""
     if holdout is None:
-        return None
+        return 0.0
     within = f"event_time >= {quote_time(holdout.start)} AND event_time < {quote_time(holdout.end)}"
-    found = engine.scalar(f"SELECT var_samp(label) FROM labels WHERE {within}")
-    return float(found) if found else None
+    return float(engine.scalar(f"SELECT var_samp(label) FROM labels WHERE {within}") or 0.0)
 
 
-def _scored(engine: Engine, *models: Model) -> list[Vector]:
-    """The labels, then the scores of each model, in one order."""
-    tables = [one.score_query(engine, "labelled", ["prediction_id", "label"]).read_all() for one in models]
-    tables = [one.sort_by("prediction_id") for one in tables]
-    label = tables[0].column("label").to_numpy().astype("float64")
-    return [label, *(one.column("score").to_numpy().astype("float64") for one in tables)]
+def _scored(engine: Engine, models: tuple[Model, Model]) -> tuple[Vector, Vector, Vector]:
+    """The labels, NaN where there is none, then the scores of each model, in one order."""
+    tables = [one.score_query(engine, "comparable", ["prediction_id", "label"]).read_all() for one in models]
+    ours, theirs = (one.sort_by("prediction_id") for one in tables)
+    columns = (ours.column("label"), ours.column("score"), theirs.column("score"))
+    y, new, old = (one.to_numpy().astype("float64") for one in columns)
+    return y, new, old

@@ -34,6 +34,11 @@ class Losses:
     """Mean from which it is too much, in the same measure."""
     why_none: str = ""
     """Why there is nothing to compare, where that is no matter of waiting."""
+    compared: int = 0
+    """Rows that both models scored, with a label or without."""
+    difference: float = 0.0
+    """Sum of the absolute differences of their scores."""
+    squared_difference: float = 0.0
 
 
 @dataclass(frozen=True)

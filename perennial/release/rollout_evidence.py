@@ -41,7 +41,7 @@ def gather(rollout: Rollout, reports: Sequence[Report], losses: Losses, now: dat
         taking_part=sum(one.rollout == number and one.replica not in refused for one in live),
         refused=refused,
         silent=_silent((one for one in reports if one.rollout == number), now),
-        challenger=counted(reports, f"rollout/{number}/{rollout.started.rollout}"),
+        challenger=_with_differences(counted(reports, f"rollout/{number}/{rollout.started.rollout}"), losses),
         other=counted(
             reports, f"release/{rollout.started.against_release}" if is_shadow else f"rollout/{number}/baseline"
         ),
@@ -66,6 +66,14 @@ def take_pulse(release: int, reports: Sequence[Report], history: History, now: d
         looks_with_errors=sum(one.errors > 0 for one in steps),
         looks_with_slow=sum(one.slow > 0 for one in steps),
     )
+
+
+def _with_differences(counts: Counts, losses: Losses) -> Counts:
+    """A shadow compares every answer at once; what a canary was asked is compared in the lake."""
+    if counts.compared:
+        return counts
+    apart = {name: getattr(losses, name) for name in ("compared", "difference", "squared_difference")}
+    return counts.model_copy(update=apart)
 
 
 def _before(history: History, moment: datetime) -> Counts | None:

@@ -1,0 +1,317 @@
+"""The guard over real journals and reports: every step once, only on evidence, and none after another was first."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from perennial.records import (
+    Answer,
+    ProbationEnded,
+    Released,
+    ReleaseServed,
+    RolloutAdvanced,
+    RolloutEnded,
+    RolloutStarted,
+    Verdict,
+)
+from perennial.release.guarding import guard
+from perennial.release.releases import NotReleasable, NoWayBack
+from perennial.release.reports import Counts
+from perennial.release.rollout import NobodyAnswers, begin
+from perennial.workspace import Workspace
+from tests.perennial.release.trials import (
+    CANARY,
+    NOON,
+    a_model,
+    after,
+    judged,
+    open_shop,
+    record,
+    released,
+    replicas,
+    tried,
+)
+
+WELL = Counts(answers=80)
+ARMS = {"rollout/1/canary": WELL, "rollout/1/baseline": WELL}
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Workspace:
+    """Version 1 serves in good health."""
+    shop = open_shop(tmp_path)
+    released(shop, 1)
+    record(shop, ReleaseServed(release=1, answers=50, replicas=("a",)))
+    return shop
+
+
+def test_without_news_nothing_is_written(ws: Workspace, tmp_path: Path) -> None:
+    head = ws.state().seq
+    assert guard(ws, NOON) is None
+    replicas(ws, NOON)
+    assert guard(ws, after(1)) is None and ws.state().seq == head
+
+
+def test_a_use_case_that_does_not_answer_online_has_nothing_to_guard(ws: Workspace) -> None:
+    offline = Workspace(ws.use_case.model_copy(update={"serving": None}), ws.settings)
+    replicas(ws, NOON, refused={"release/1": "damaged"})
+    assert guard(offline, NOON) is None
+
+
+def test_a_canary_goes_up_step_by_step_and_then_serves(ws: Workspace) -> None:
+    started = tried(ws, 2)
+    assert (started.rollout, started.steps, started.against_release) == ("canary", (0.1, 0.5), 1)
+    replicas(ws, after(1), ARMS)
+    assert guard(ws, after(1)) is None, "80 answers of 100"
+    replicas(ws, after(2), ARMS, ARMS)
+    step = guard(ws, after(2))
+    assert step and isinstance(step.record, RolloutAdvanced) and step.record.step == 1
+    assert step.record.verdict.answer is Answer.PASS and step.record.verdict.numbers["answers"] == 160
+    assert guard(ws, after(3)) is None, "answers of the step before do not count"
+    more = {"rollout/1/canary": Counts(answers=180), "rollout/1/baseline": WELL}
+    replicas(ws, after(4), more, ARMS)
+    last = guard(ws, after(4))
+    assert last and isinstance(last.record, Released)
+    assert (last.record.version, last.record.rollout, last.record.replaces, last.record.withdraws) == (2, 1, 1, None)
+    assert "passed its canary" in last.record.reason and "It beats the champion." in last.record.reason
+    assert ws.state().rollout is None and guard(ws, after(5)) is None
+
+
+def test_a_shadow_serves_after_one_step(tmp_path: Path) -> None:
+    shop = open_shop(tmp_path, {**CANARY, "rollout": "shadow"})
+    released(shop, 1)
+    record(shop, ReleaseServed(release=1, answers=50, replicas=("a",)))
+    started = tried(shop, 2)
+    assert (started.rollout, started.steps) == ("shadow", (1.0,))
+    replicas(shop, after(1), {"rollout/1/shadow": Counts(answers=100), "release/1": Counts(answers=100)})
+    entry = guard(shop, after(1))
+    assert entry and isinstance(entry.record, Released) and entry.record.rollout == 1
+
+
+def test_a_failing_canary_is_taken_back_and_its_verdict_is_used_up(ws: Workspace) -> None:
+    verdict = judged(ws, 2)
+    replicas(ws, NOON)
+    begin(ws, verdict, NOON, NOON)
+    ill = {"rollout/1/canary": Counts(answers=60, errors=40), "rollout/1/baseline": WELL}
+    replicas(ws, after(5), ill)
+    entry = guard(ws, after(5))
+    assert entry and isinstance(entry.record, RolloutEnded) and entry.record.verdict.answer is Answer.FAIL
+    assert ws.state().rollout is None and ws.state().champion == ws.state().released[0]
+    replicas(ws, after(9))
+    assert isinstance(begin(ws, verdict, NOON, after(9)), RolloutStarted), "the same question has its answer"
+    with pytest.raises(NotReleasable, match="taken back in rollout 1: 40 of its 60 answers failed"):
+        begin(ws, verdict, after(9), after(9))
+
+
+def test_counts_of_replicas_that_ended_still_count(ws: Workspace) -> None:
+    tried(ws, 2)
+    replicas(ws, after(1), ARMS, ended=True, names=("old",))
+    replicas(ws, after(1), ARMS, names=("new",))
+    replicas(ws, after(1), ended=True)
+    entry = guard(ws, after(1))
+    assert entry and entry.record.kind == "rollout.advanced"
+
+
+def test_reports_that_are_old_decide_nothing(ws: Workspace) -> None:
+    tried(ws, 2)
+    replicas(ws, after(1), ARMS, ARMS)
+    assert guard(ws, after(60)) is None
+
+
+def test_a_replica_that_has_not_loaded_it_holds_and_all_that_refuse_end_it(ws: Workspace) -> None:
+    replicas(ws, NOON, names=("a", "b", "c"))
+    begin(ws, judged(ws, 2), NOON, NOON)
+    replicas(ws, after(1), ARMS, ARMS)
+    assert guard(ws, after(1)) is None, "`c` follows the journal more slowly"
+    replicas(ws, after(2), refused={"rollout/1": "damaged"}, names=("a", "b"))
+    assert guard(ws, after(2)) is None
+    replicas(ws, after(3), refused={"rollout/1": "damaged"}, names=("a", "b", "c"))
+    entry = guard(ws, after(3))
+    assert entry and entry.record.verdict.reasons[0] == "No replica takes it on: damaged"  # type: ignore[union-attr]
+
+
+def test_at_the_deadline_a_trial_without_traffic_ends_undecided_and_may_be_asked_for_again(ws: Workspace) -> None:
+    verdict = judged(ws, 2)
+    replicas(ws, NOON)
+    begin(ws, verdict, NOON, NOON)
+    day = 24 * 3600
+    assert guard(ws, after(day - 1)) is None
+    entry = guard(ws, after(day))
+    assert entry and isinstance(entry.record, RolloutEnded)
+    assert entry.record.verdict.answer is Answer.INCONCLUSIVE
+    assert "deadline" in entry.record.verdict.reasons[0]
+    replicas(ws, after(day + 9))
+    again = begin(ws, verdict, after(day + 9), after(day + 9))
+    assert isinstance(again, RolloutStarted) and again.number == 2
+
+
+def test_at_the_deadline_even_good_evidence_is_too_late(ws: Workspace) -> None:
+    tried(ws, 2)
+    replicas(ws, after(24 * 3600), ARMS, ARMS)
+    entry = guard(ws, after(24 * 3600))
+    assert entry and isinstance(entry.record, RolloutEnded)
+
+
+def test_a_release_that_answered_in_good_health_has_served(ws: Workspace) -> None:
+    released(ws, 2, after(1))
+    replicas(ws, after(2), {"release/2": Counts(answers=30)}, {"release/2": Counts(answers=19)})
+    assert guard(ws, after(2)) is None
+    replicas(ws, after(3), {"release/2": Counts(answers=30)}, {"release/2": Counts(answers=20)})
+    entry = guard(ws, after(3))
+    assert entry and entry.record == ReleaseServed(release=2, answers=50, replicas=("a", "b"))
+    assert guard(ws, after(4)) is None
+
+
+def ill(ws: Workspace, number: int, at: float, errors: int) -> None:
+    replicas(ws, after(at), {f"release/{number}": Counts(answers=100 + errors, errors=errors)})
+
+
+def test_a_release_that_fails_is_rolled_back_within_seconds(ws: Workspace) -> None:
+    released(ws, 2, NOON)
+    entries = []
+    for second in range(1, 7):
+        ill(ws, 2, second, errors=20 * second)
+        entries.append(guard(ws, after(second)))
+    found = [(second, one) for second, one in enumerate(entries, 1) if one]
+    assert [second for second, _ in found] == [4], "three looks saw it grow"
+    back = found[0][1].record
+    assert isinstance(back, Released) and (back.version, back.withdraws) == (1, 2)
+    assert back.reason.startswith("Health: 80 of 180 answers failed")
+
+
+def test_it_is_rolled_back_past_a_target_that_is_gone(ws: Workspace) -> None:
+    released(ws, 2)
+    record(ws, ReleaseServed(release=2, answers=50, replicas=("a",)))
+    released(ws, 3, after(1))
+    path = Path(ws.store.uri(f"models/{ws.state().released[1].model}/model.json"))
+    path.unlink()
+    replicas(ws, after(2), refused={"release/3": "no such file"})
+    entry = guard(ws, after(2))
+    assert entry and isinstance(entry.record, Released) and (entry.record.version, entry.record.withdraws) == (1, 3)
+
+
+def test_without_a_way_back_the_champion_stays_and_it_is_said_once_a_minute(tmp_path: Path) -> None:
+    shop = open_shop(tmp_path)
+    released(shop, 1)
+    released(shop, 2)
+    replicas(shop, after(1), refused={"release/2": "damaged"})
+    with pytest.raises(NoWayBack, match=r"Version 2 stays\."):
+        guard(shop, after(1))
+    assert guard(shop, after(2)) is None
+    replicas(shop, after(62), refused={"release/2": "damaged"})
+    with pytest.raises(NoWayBack):
+        guard(shop, after(62))
+    assert shop.state().champion == shop.state().released[1]
+
+
+def test_what_was_gone_back_to_is_not_blamed_for_what_it_shares_with_the_next(ws: Workspace) -> None:
+    released(ws, 2)
+    record(ws, ReleaseServed(release=2, answers=50, replicas=("a",)))
+    released(ws, 3)
+    back = Released(number=4, model=a_model(ws, 0.02), version=2, replaces=3, reason="Bad.", withdraws=3)
+    record(ws, back)
+    for second in range(1, 9):
+        ill(ws, 4, second, errors=20 * second)
+        assert guard(ws, after(second)) is None
+    assert ws.state().champion == back
+
+
+def test_a_failed_probation_is_rolled_back_also_by_another_guard(ws: Workspace) -> None:
+    released(ws, 2)
+    failed = Verdict(answer=Answer.FAIL, reasons=("It lost.",))
+    record(ws, ProbationEnded(release=2, verdict=failed))
+    entry = guard(Workspace(ws.use_case, ws.settings), after(1))
+    assert entry and isinstance(entry.record, Released)
+    assert (entry.record.version, entry.record.reason) == (1, "Probation: It lost.")
+
+
+def test_a_rollback_ends_the_trial_against_what_was_withdrawn(ws: Workspace) -> None:
+    released(ws, 2)
+    tried(ws, 3)
+    replicas(ws, after(1), refused={"release/2": "damaged"})
+    assert guard(ws, after(1)) and ws.state().rollout is None
+
+
+def test_of_many_guards_at_once_one_writes(ws: Workspace) -> None:
+    tried(ws, 2)
+    replicas(ws, after(1), ARMS, ARMS)
+    views = [Workspace(ws.use_case, ws.settings) for _ in range(6)]
+    barrier, entries = threading.Barrier(len(views)), []
+
+    def run(view: Workspace) -> None:
+        view.journal.entries()
+        barrier.wait()
+        entries.append(guard(view, after(1)))
+
+    threads = [threading.Thread(target=run, args=(one,)) for one in views]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    written = [one for one in entries if one]
+    assert len(written) == 1
+    assert sum(entry.record.kind == "rollout.advanced" for entry in ws.journal.entries()) == 1
+
+
+def test_a_release_for_a_later_moment_keeps_the_guard_still(ws: Workspace) -> None:
+    released(ws, 2, after(100))
+    replicas(ws, after(1), refused={"release/2": "damaged"})
+    assert guard(ws, after(1)) is None
+
+
+@pytest.mark.parametrize(
+    ("serving", "seconds", "why"),
+    [
+        ({"rollout": "direct"}, 0, "declares no trial"),
+        (CANARY, 8 * 24 * 3600, "long past"),
+        (CANARY, 601, "No replica answers"),
+    ],
+)
+def test_a_version_is_released_at_once_where_nothing_could_try_it(
+    tmp_path: Path, serving: dict[str, object], seconds: float, why: str
+) -> None:
+    from perennial.release.rollout import way_of
+
+    shop = open_shop(tmp_path, serving)
+    released(shop, 1)
+    verdict = judged(shop, 2)
+    replicas(shop, NOON)
+    assert why in way_of(shop, shop.state(), NOON, after(seconds)).reason
+    made = begin(shop, verdict, NOON, after(seconds))
+    assert isinstance(made, Released) and made.rollout is None
+    assert begin(shop, verdict, NOON, after(seconds)) == made
+
+
+def test_the_first_version_needs_no_trial(tmp_path: Path) -> None:
+    shop = open_shop(tmp_path)
+    replicas(shop, NOON)
+    assert isinstance(begin(shop, judged(shop, 1), NOON, NOON), Released)
+
+
+def test_a_service_that_just_fell_silent_is_waited_for(ws: Workspace) -> None:
+    verdict = judged(ws, 2)
+    replicas(ws, NOON)
+    with pytest.raises(NobodyAnswers, match="fell silent in the last 10 minutes"):
+        begin(ws, verdict, NOON, after(60))
+    replicas(ws, after(60), ended=True)
+    assert isinstance(begin(ws, verdict, NOON, after(61)), Released), "they took their leave"
+
+
+def test_a_newer_version_takes_the_place_of_one_on_trial(ws: Workspace) -> None:
+    tried(ws, 2)
+    second = tried(ws, 3, after(1))
+    rollout = ws.state().rollout
+    assert rollout and rollout.started == second and second.number == 2
+    assert begin(ws, ws.state().judged[-1], after(1), after(2)) == second
+
+
+def test_only_what_passed_the_gate_is_tried(ws: Workspace) -> None:
+    verdict = judged(ws, 2)
+    refused = verdict.model_copy(update={"verdict": Verdict(answer=Answer.FAIL, reasons=("Worse.",))})
+    replicas(ws, NOON)
+    with pytest.raises(NotReleasable, match="no such verdict"):
+        begin(ws, refused, NOON, NOON)
+    Path(ws.store.uri(f"models/{verdict.model}/model.json")).write_text("{}")
+    with pytest.raises(NotReleasable, match="cannot serve"):
+        begin(ws, verdict, NOON, NOON)
