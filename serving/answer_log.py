@@ -46,6 +46,11 @@ class AnswerLog:
         self._thread.join()
         self.flush()
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that was answered is in the store, or counted as dropped."""
+        return self.logged + self.dropped == self.answered
+
     def put(self, answers: Sequence[Answer]) -> None:
         """Take answers over; never waits for the store. What finds no room is counted as dropped."""
         scored = [one for one in answers if one.score is not None]

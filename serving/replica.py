@@ -35,6 +35,11 @@ class NotReady(Transient):
     """No version is loaded yet."""
 
 
+def new_name() -> str:
+    """Draw a name for a replica."""
+    return uuid4().hex[:12]
+
+
 class Replica:
     """Answers questions in one thread, and follows the journal in another."""
 
@@ -43,6 +48,7 @@ class Replica:
         ws: Workspace,
         log: Log,
         *,
+        name: str = "",
         address: str = "",
         clock: Callable[[], datetime] = now,
         loader: Loader = load,
@@ -52,11 +58,12 @@ class Replica:
         Args:
             ws: The use case.
             log: Gets every answer.
+            name: Its own, never used by another; drawn at random by default.
             address: Where it answers, for its report.
             clock: The time.
             loader: Makes a version ready; may take its time or raise.
         """
-        self.ws, self.name, self.address = ws, f"{uuid4().hex[:12]}", address
+        self.ws, self.name, self.address = ws, name or new_name(), address
         self._log, self._clock = log, clock
         serving = ws.use_case.serving
         self.tally = Tally(serving.health.slower_than.total_seconds() if serving else 0.1)
@@ -67,6 +74,7 @@ class Replica:
         self._versions = Versions(ws, loader, clock)
         self._loading: dict[tuple[int, int], Thread] = {}
         self._trouble: str | None = None
+        self._has_looked = False
         self._followed = self._made = monotonic()
         self._swap = Lock()
         self._ending = Event()
@@ -76,6 +84,12 @@ class Replica:
         """Begin to follow the journal."""
         self._shadow.start()
         self._follower.start()
+
+    def wait(self, seconds: float) -> None:
+        """Return once it is ready, once it is known that nothing is released yet, or after some time."""
+        deadline = monotonic() + seconds
+        while not self._may_open() and monotonic() < deadline:
+            self._ending.wait(0.02)
 
     def stop(self) -> None:
         """Stop following; what is loaded would still answer."""
@@ -152,6 +166,7 @@ class Replica:
             return
         self._trouble, self._followed = None, monotonic()
         if state.champion is None:
+            self._has_looked = True
             return
         target = self._newest = Target(state.seq, state.champion, rollout_of(state), state)
         self._loading = {place: one for place, one in self._loading.items() if one.is_alive()}
@@ -159,6 +174,9 @@ class Replica:
             loading = Thread(target=self._reach, args=(target,), name="loading", daemon=True)
             self._loading[target.place] = loading
             loading.start()
+
+    def _may_open(self) -> bool:
+        return self.is_ready or (self._has_looked and self._newest is None)
 
     def _follow(self) -> None:
         while not self._ending.is_set():

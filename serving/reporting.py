@@ -89,11 +89,11 @@ class Reporter:
         """Begin to report."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Report once more, as a farewell."""
+    def stop(self, farewell: bool) -> None:
+        """Report once more, as a farewell if the log is complete."""
         self._ending.set()
         self._thread.join()
-        self._write(ended=True)
+        self._write(ended=farewell)
 
     def _run(self) -> None:
         while not self._ending.is_set():

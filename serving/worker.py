@@ -1,0 +1,66 @@
+"""One replica as a process: accepts from a socket that it was given, and ends with its log written.
+
+`python -m serving.worker <slug> --host --port --fd` is started by the supervisor alone.
+"""
+
+import os
+import socket
+import sys
+from threading import Thread
+
+from perennial.workspace import Workspace
+from serving.parents import end_with_parent
+from serving.settings import ServiceSettings, read_settings
+
+OPENING = 30.0
+"""Seconds that a replica has to load a version before it accepts: until then the others take the requests."""
+
+
+def work(settings: ServiceSettings, listening: socket.socket) -> None:
+    """Answer until SIGTERM."""
+    warming = Thread(target=_import_ahead, name="importing", daemon=True)
+    warming.start()
+    from serving.answer_log import AnswerLog
+    from serving.replica import Replica, new_name
+    from serving.reporting import Reporter
+
+    ws, name = Workspace.open(settings.slug, settings.storage), new_name()
+    log = AnswerLog(ws, name)
+    replica = Replica(ws, log, name=name, address=f"{socket.gethostname()}:{settings.port}/{os.getpid()}")
+    reporter = Reporter(ws, replica.report)
+    log.start()
+    replica.start()
+    reporter.start()
+    warming.join()
+    from serving.app import build_app
+    from serving.connections import serve
+
+    app = build_app(replica, settings)
+    replica.wait(OPENING)
+    _tell_ready(replica.name, replica.status.release, replica.status.version)
+    serve(app, [listening], app.drain)
+    replica.stop()
+    log.stop()
+    reporter.stop(farewell=log.is_complete)
+
+
+def _import_ahead() -> None:
+    """What is needed a moment later, while the version loads."""
+    import serving.app
+    import serving.connections  # noqa: F401
+
+
+def _tell_ready(replica: str, release: int | None, version: int | None) -> None:
+    from serving.telling import tell
+
+    tell("replica.open", replica=replica, pid=os.getpid(), release=release, version=version)
+
+
+def _main(slug: str, host: str, port: str, number: str) -> None:
+    end_with_parent()
+    listening = socket.socket(fileno=int(number))
+    work(read_settings(slug, host, int(port), os.environ), listening)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

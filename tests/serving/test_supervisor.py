@@ -1,0 +1,101 @@
+"""The service as processes: it answers, follows, outlives a killed replica, and leaves with its log complete."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+
+from perennial.release.reports import read_reports
+from perennial.workspace import Workspace
+from tests.perennial.release.conftest import Shop, with_labels
+from tests.servers import ROOT, free_port, until
+
+ROW = {"order_id": "x", "ordered_at": "2024-06-01T00:00:00Z", "price": 60.0, "channel": "app", "shop": "bonn"}
+
+
+class Service:
+    """A running supervisor."""
+
+    def __init__(self, ws: Workspace, replicas: int, **variables: str) -> None:
+        self.port = free_port()
+        settings = ws.settings
+        environment = {
+            **os.environ,
+            "PERENNIAL_ENV": "test",
+            "PERENNIAL_STORAGE_ROOT": settings.storage_root,
+            "PERENNIAL_USE_CASES": settings.use_cases,
+            **variables,
+        }
+        command = [sys.executable, "-m", "serving", "shop-returns", "--port", str(self.port)]
+        self.process = subprocess.Popen([*command, "--replicas", str(replicas)], cwd=ROOT, env=environment)
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        url = f"http://127.0.0.1:{self.port}{path}"
+        request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return json.load(answer)
+
+    def workers(self) -> list[psutil.Process]:
+        children = psutil.Process(self.process.pid).children()
+        return [one for one in children if "serving.worker" in one.cmdline()]
+
+
+@contextmanager
+def running(ws: Workspace, replicas: int, **variables: str) -> Iterator[Service]:
+    service = Service(ws, replicas, **variables)
+    try:
+        until(60, lambda: service.ask("/version"))
+        yield service
+    finally:
+        service.process.send_signal(signal.SIGTERM)
+        service.process.wait(60)
+
+
+def test_a_service_answers_follows_and_leaves_with_its_log_complete(shop: Shop) -> None:
+    shop.serve(shop.trained)
+    worse = shop.plant(with_labels(lambda y, x: 1 - y))
+    with running(shop.ws, 2) as service:
+        until(30, lambda: service.ask("/version")["release"] == 1)
+        service.ask("/predict", ROW)
+        shop.serve(worse)
+        until(30, lambda: {one.release for one in read_reports(shop.ws)} == {2})
+        first = service.workers()[0]
+        first.kill()
+        until(30, lambda: len(service.workers()) == 2 and len(read_reports(shop.ws)) == 3)
+        for _ in range(5):
+            service.ask("/predict", ROW)
+    assert service.process.returncode == 0
+    assert sum(one.ended for one in read_reports(shop.ws)) == 2
+    assert all(one.answered == one.logged for one in read_reports(shop.ws) if one.ended)
+    shop.ws.journal.entries()
+    assert sum(one.rows for one in shop.ws.state().collected) == sum(one.logged for one in read_reports(shop.ws)) == 6
+
+
+def test_replicas_killed_between_load_and_swap_are_started_again_and_the_next_start_loads(shop: Shop) -> None:
+    shop.serve(shop.trained)
+    service = Service(shop.ws, 1, PERENNIAL_CRASHPOINT="serving:between-load-and-swap")
+    try:
+        (first,) = until(30, service.workers)
+        until(30, lambda: [one for one in service.workers() if one.pid != first.pid])
+    finally:
+        service.process.send_signal(signal.SIGTERM)
+        service.process.wait(60)
+    with running(shop.ws, 1) as again:
+        assert again.ask("/version")["release"] == 1
+
+
+def test_another_address_without_a_token_is_refused(shop: Shop) -> None:
+    environment = {**os.environ, "PERENNIAL_STORAGE_ROOT": shop.ws.settings.storage_root}
+    environment.pop("PERENNIAL_SERVING_TOKENS", None)
+    command = [sys.executable, "-m", "serving", "shop-returns", "--host", "0.0.0.0", "--port", "0"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert "would answer anybody who reaches `0.0.0.0`" in done.stderr
