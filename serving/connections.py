@@ -120,14 +120,11 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(
-    app: Any, sockets: list[socket.socket], drain: Callable[[], None], *, seconds: float = 1.0, grace: float = 10.0
-) -> None:
-    """Serve an ASGI application on bound sockets until SIGTERM, and return once what was asked is answered.
+def make_server(app: Any, drain: Callable[[], None], *, seconds: float = 1.0, grace: float = 10.0) -> DrainingServer:
+    """Return a server of an ASGI application; its `run` takes bound sockets, which several processes may share.
 
     Args:
         app: The application.
-        sockets: Bound and, where several processes share them, listening.
         drain: Called at SIGTERM, before anything else.
         seconds: How long requests are still accepted after that, each response closing its connection.
         grace: How long those in flight have then.
@@ -146,4 +143,11 @@ def serve(
         timeout_graceful_shutdown=int(grace),
         backlog=2048,
     )
-    DrainingServer(config, drain, seconds).run(sockets)
+    return DrainingServer(config, drain, seconds)
+
+
+def serve(
+    app: Any, sockets: list[socket.socket], drain: Callable[[], None], *, seconds: float = 1.0, grace: float = 10.0
+) -> None:
+    """Serve an application on bound sockets until SIGTERM, and return once what was asked is answered."""
+    make_server(app, drain, seconds=seconds, grace=grace).run(sockets)
