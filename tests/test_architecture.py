@@ -17,7 +17,7 @@ HOMES = {
     "deltalake": {"perennial/data/lake.py"},
     "sqlalchemy": {"perennial/data/sources.py"},
     "pandera": {"perennial/data/contract.py"},
-    "sklearn": {"perennial/model/linear.py"},
+    "sklearn": {"perennial/model/linear.py", "perennial/model/skops_file.py"},
     "xgboost": {"perennial/model/trees.py"},
     "skops": {"perennial/model/skops_file.py"},
     "mlflow": {"perennial/model/mlflow_client.py", "perennial/model/mlflow_run.py"},

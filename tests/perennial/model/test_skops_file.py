@@ -3,6 +3,8 @@
 import io
 import json
 import pickle
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from typing import Any
@@ -184,3 +186,17 @@ def test_truncated_files_are_refused(data: bytes) -> None:
     for cut in range(0, len(data), len(data) // 7):
         with pytest.raises(UntrustedFile):
             load_skops(data[:cut])
+
+
+def test_skops_is_imported_without_all_of_scikit_learn() -> None:
+    script = """
+import sys
+from sklearn.preprocessing import StandardScaler
+from sklearn import utils
+from perennial.model.skops_file import dump_skops
+before = utils.all_estimators
+dump_skops(StandardScaler())
+assert utils.all_estimators is before
+assert not {"pytest", "sklearn.datasets"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
