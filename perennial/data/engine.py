@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from inspect import Parameter, Signature
 from pathlib import Path
 from tempfile import gettempdir
 from types import TracebackType
@@ -98,6 +99,11 @@ class Engine:
             reader = self._select(sql, parameters).to_arrow_reader(rows)
         return self._streamed(reader, name) if self._objects else reader
 
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run a SELECT and return all of its rows as plain values."""
+        with self._naming("query"):
+            return self._select(sql, ()).fetchall()
+
     def scalar(self, sql: str, parameters: Sequence[Any] = (), name: str = "query") -> Any:
         """Run a SELECT of few rows and return the first column of its first row; `None` when there is no row."""
         with self._naming(name):
@@ -136,6 +142,8 @@ class Engine:
             gives: SQL type of the result.
             volatile: Whether it may answer the same question differently.
         """
+        arguments = [Parameter(f"argument_{place}", Parameter.POSITIONAL_ONLY) for place in range(len(takes))]
+        vars(function)["__signature__"] = Signature(arguments)  # it counts them, and knows no `*arguments`
         create: Any = self._connection.create_function  # its stubs know no types by SQL name
         create(name, function, list(takes), gives, null_handling="special", side_effects=volatile)
 

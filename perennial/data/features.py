@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from perennial.data import lake
 from perennial.data.engine import Engine, parquet, quote, quote_time
+from perennial.data.queries import keep_query
 from perennial.data.views import known_deliveries, open_views
 from perennial.digests import digest_json
 from perennial.errors import Permanent
@@ -44,7 +45,7 @@ def build_features(ws: Workspace, period: Period, as_of: datetime) -> FeaturesBu
 
     The partition is named by all that its content depends on: the query, the period, the deliveries that were
     known at `as_of` and begin before the period's end, and `as_of` itself while the period has not ended. The
-    same again is found in the journal and not computed.
+    same again is found in the journal and not computed. The query's text is kept, for the models trained on them.
 
     Raises:
         NoObservations: The entity has no rows in the period.
@@ -58,6 +59,7 @@ def build_features(ws: Workspace, period: Period, as_of: datetime) -> FeaturesBu
     partition = f"{period.label}.{digest[:16]}"
     if partition in state.features:
         return state.features[partition]
+    keep_query(ws)
     with Engine(ws.settings) as engine:
         open_views(engine, ws, as_of, period, deliveries=deliveries)
         columns = compute_features(engine, ws.use_case)

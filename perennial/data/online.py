@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from perennial.data.engine import Engine, quote, quote_time
 from perennial.data.features import FeatureColumns, FeaturesQueryWrong, checked_columns, typed_sql
+from perennial.data.lookups import with_lookups
 from perennial.data.queries import Reference, keep_reference
 from perennial.data.query_parts import OBSERVATIONS, split
 from perennial.data.views import known_deliveries, open_views
@@ -70,7 +71,7 @@ class OnlineFeatures:
         self._ws = ws
         self.as_of = as_of
         self.query = ws.use_case.features_sql if query is None else query
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[tuple[Any, ...]] = []
         self._prepared = 0
         state = ws.state()
         self.deliveries = known_deliveries(state, as_of)
@@ -128,7 +129,7 @@ class OnlineFeatures:
         observed = [self._observed(one) for one in rows]
         key = self._ws.use_case.key
         found: list[tuple[Any, ...]] = [()] * len(rows)
-        for places in _rounds([tuple(one[name] for name in key) for one in observed]):
+        for places in _rounds([tuple([one[name] for name in key]) for one in rows]):
             self._rows[:] = [observed[place] for place in places.values()]
             given = self._engine.run(name)
             by_key = {one[: len(key)]: one[len(key) :] for one in given}
@@ -145,12 +146,13 @@ class OnlineFeatures:
         """Give the memory back."""
         self._engine.__exit__(None, None, None)
 
-    def _observed(self, row: Row) -> dict[str, Any]:
+    def _observed(self, row: Row) -> tuple[Any, ...]:
         use_case = self._ws.use_case
         event_time = row[use_case.event_time]
         stated = use_case.sources[use_case.entity].known_at
         known_at = min(row[stated], event_time) if stated and row.get(stated) else event_time
-        return {name: row.get(name) for name in self._columns} | {"event_time": event_time, "known_at": known_at}
+        times = {"event_time": event_time, "known_at": known_at}
+        return tuple([times[name] if name in times else row.get(name) for name in self._columns])
 
     def _newest(self) -> datetime:
         """When the newest of what can be seen became known: between that and `as_of` the moment does not matter."""
@@ -187,7 +189,7 @@ class OnlineFeatures:
         self._engine.execute(
             f"CREATE TEMP VIEW {OBSERVATIONS} AS SELECT unnest(one) FROM (SELECT unnest({_GIVEN}(0)) AS one)"
         )
-        return self._engine.text(parts.request)
+        return self._engine.text(with_lookups(self._engine, parts.request, sorted(parts.tables)))
 
     def _checked(self) -> FeatureColumns:
         name = f"{self._ws.use_case.slug}/{self._ws.use_case.features}"

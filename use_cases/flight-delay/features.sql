@@ -61,6 +61,13 @@ silent_hours AS (
   WHERE ahead > 1
   GROUP BY f.origin, for_hour
 ),
+legs AS (
+  SELECT tailnum, known_day + ahead - 1 AS for_day,
+    list({arr_delay: arr_delay, known: epoch(known_at)} ORDER BY known_at, flight_id) AS legs
+  FROM outcomes, hours
+  WHERE ahead <= 2 AND arr_delay IS NOT NULL
+  GROUP BY tailnum, for_day
+),
 asked AS (
   SELECT *,
     CAST(floor(epoch(event_time) / 3600) AS INTEGER) AS asked_hour,
@@ -68,13 +75,10 @@ asked AS (
     CAST(floor((epoch(event_time) - 1) / 3600) AS INTEGER) - 1 AS weather_hour
   FROM observations
 ),
-previous_legs AS (
-  SELECT o.flight_id, arg_max(p.arr_delay, (p.known_at, p.flight_id)) AS arr_delay,
-    max(p.known_at) AS known_at, count(*) AS legs
+before AS (
+  SELECT o.*, list_filter(l.legs, lambda leg: leg.known < epoch(o.event_time)) AS legs
   FROM asked o
-  JOIN (SELECT *, known_day + ahead - 1 AS for_day FROM outcomes, hours WHERE ahead <= 2 AND arr_delay IS NOT NULL) p
-    ON p.tailnum = o.tailnum AND p.for_day = o.asked_day AND p.known_at < o.event_time
-  GROUP BY o.flight_id
+  LEFT JOIN legs l ON l.tailnum = o.tailnum AND l.for_day = o.asked_day
 )
 SELECT
   o.flight_id,
@@ -108,10 +112,10 @@ SELECT
   h.dep_delay AS origin_dep_delay_4h,
   k.dep_delay AS carrier_dep_delay_4h,
   s.silent AS origin_silent_4h,
-  l.arr_delay AS leg_arr_delay,
-  (epoch(o.event_time) - epoch(l.known_at)) / 3600 AS leg_hours,
-  coalesce(l.legs, 0) AS legs_2d
-FROM asked o
+  o.legs[-1].arr_delay AS leg_arr_delay,
+  (epoch(o.event_time) - o.legs[-1].known) / 3600 AS leg_hours,
+  coalesce(len(o.legs), 0) AS legs_2d
+FROM before o
 LEFT JOIN weather w
   ON w.origin = o.origin AND CAST(floor(epoch(w.event_time) / 3600) AS INTEGER) = o.weather_hour
   AND w.known_at < o.event_time
@@ -124,4 +128,3 @@ LEFT JOIN origin_days g ON g.origin = o.origin AND g.for_day = o.asked_day
 LEFT JOIN origin_hours h ON h.origin = o.origin AND h.for_hour = o.asked_hour
 LEFT JOIN carrier_hours k ON k.carrier = o.carrier AND k.origin = o.origin AND k.for_hour = o.asked_hour
 LEFT JOIN silent_hours s ON s.origin = o.origin AND s.for_hour = o.asked_hour
-LEFT JOIN previous_legs l ON l.flight_id = o.flight_id
