@@ -90,6 +90,8 @@ class PredictionsCorrected(Frozen):
     batch: str
     rows: int
     table_version: int
+    sources: tuple[str, ...] = ()
+    """The batches of `predictions` whose rows it corrects."""
 
 
 class AnswersAudited(Frozen):

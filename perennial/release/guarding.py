@@ -54,6 +54,8 @@ class Memory:
     """What the release had counted at the looks of the last minutes."""
     losses: dict[str, tuple[tuple[object, ...], Losses]] = field(default_factory=dict)
     """By what they are about: what they were computed from, and the result."""
+    reports: dict[str, Report] = field(default_factory=dict)
+    """The newest of every replica, also where a collector has cleared away what a dead one reported."""
     no_way_back: dict[int, datetime] = field(default_factory=dict)
     """By release: when a way back from it was last looked for in vain."""
 
@@ -142,9 +144,23 @@ def look(ws: Workspace, now: datetime) -> View | None:
     champion = memory.state.champion
     if serving is None or champion is None:
         return None
-    view = View(ws, serving, entries, memory.state, champion, read_reports(ws), now, memory)
+    reports = _all_reports(memory, read_reports(ws), champion)
+    view = View(ws, serving, entries, memory.state, champion, reports, now, memory)
     _remember(view)
     return view
+
+
+def _all_reports(memory: Memory, found: Sequence[Report], champion: Released) -> Sequence[Report]:
+    rollout = memory.state.rollout
+    of_interest = (f"release/{champion.number}", f"rollout/{rollout.started.number}/" if rollout else "rollout/none")
+    known = memory.reports | {one.replica: one for one in found}
+    present = {one.replica for one in found}
+    memory.reports = {
+        name: one
+        for name, one in known.items()
+        if name in present or any(counts.startswith(of_interest) for counts in one.counts)
+    }
+    return list(memory.reports.values())
 
 
 def _remember(view: View) -> None:

@@ -49,16 +49,62 @@ def predict(ws: Workspace, period: Period, as_of: datetime) -> Predicted:
     return done or _score(ws, built, champion, as_of)
 
 
-def prediction_rows(engine: Engine, ws: Workspace, batches: Sequence[Predicted], name: str) -> None:
+def prediction_rows(
+    engine: Engine, ws: Workspace, batches: Sequence[Predicted], name: str, corrected: bool = False
+) -> None:
     """Give the rows of some batches, at least one, the name of a view.
 
     Its columns are `prediction_id` (the key as JSON), the key, `event_time`, `predicted_at`, `model_version`,
     `release`, `score`, `features_digest` (the snapshot) and `batch`.
 
+    Args:
+        engine: Where the view is made.
+        ws: Whose predictions.
+        batches: As the journal has them.
+        name: Of the view.
+        corrected: Give what counts today: of each `prediction_id` the newest row of a release that was not withdrawn.
+            A row that was not corrected yet is left out.
+
     Raises:
         MissingPartition: The lake does not have a batch that the journal names.
     """
-    engine.files(name, lake.files(ws, _TABLE, _PARTITION, [batch_name(one) for one in batches]))
+    named = [batch_name(one) for one in batches]
+    if corrected:
+        return corrected_rows(engine, ws, named, name)
+    return engine.files(name, lake.files(ws, _TABLE, _PARTITION, named))
+
+
+def corrected_rows(engine: Engine, ws: Workspace, batches: Sequence[str], name: str) -> None:
+    """Give what counts today of some batches, at least one, scored in batch or online, the name of a view.
+
+    See `prediction_rows`; the batches are named by their partition, in the order of the journal. What a canary
+    answered beside a release that was withdrawn was another version's doing, and stands.
+    """
+    state, every = ws.state(), f"{name}_with_corrections"
+    partitions = [*batches, *_corrections(state, batches)]
+    engine.files(every, lake.files(ws, _TABLE, _PARTITION, partitions))
+    placed = ", ".join(f"({quote_text(batch)}, {place})" for place, batch in enumerate(partitions))
+    withdrawn = ", ".join(str(one.withdraws) for one in state.released if one.withdraws is not None)
+    has_arms = "arm" in engine.schema(f"SELECT * FROM {quote(every)}").names
+    stands = f"(release NOT IN ({withdrawn}){' OR arm = ' + quote_text('canary') if has_arms else ''})"
+    asked = f"SELECT prediction_id FROM {quote(every)} WHERE batch IN ({', '.join(map(quote_text, batches))})"
+    engine.view(
+        name,
+        f"SELECT rows.* FROM {quote(every)} AS rows JOIN (VALUES {placed}) AS places(batch, place) USING (batch) "
+        f"WHERE {stands if withdrawn else 'TRUE'} AND prediction_id IN ({asked}) "
+        "QUALIFY row_number() OVER (PARTITION BY prediction_id ORDER BY place DESC) = 1",
+    )
+
+
+def _corrections(state: State, batches: Sequence[str]) -> list[str]:
+    """The batches that correct rows of some batches, also by correcting a correction, in the order of the journal."""
+    related = set(batches)
+    found = []
+    for one in state.corrected:
+        if related & set(one.sources) and one.rows:
+            related.add(one.batch)
+            found.append(one.batch)
+    return found
 
 
 def batch_name(predicted: Predicted) -> str:
@@ -72,7 +118,7 @@ def _score(ws: Workspace, built: FeaturesBuilt, champion: Released, as_of: datet
     kept = [*ws.use_case.key, "event_time", _ID]
     with Engine(ws.settings) as engine:
         snapshot_view(engine, ws, [built.partition], "rows")
-        scored = model.score_query(engine, f"(SELECT *, {_json(ws.use_case.key)} AS {quote(_ID)} FROM rows)", kept)
+        scored = model.score_query(engine, f"(SELECT *, {id_of_key(ws.use_case.key)} AS {quote(_ID)} FROM rows)", kept)
         version = lake.append(ws, _TABLE, _with_origin(scored, built, champion, as_of), _PARTITION, batch)
     predicted = Predicted(
         period=built.period,
@@ -100,7 +146,8 @@ def _batch(period: str, release: int, snapshot: str) -> str:
     return f"{period}.r{release}.{snapshot.rpartition('.')[2][:8]}"
 
 
-def _json(key: Sequence[str]) -> str:
+def id_of_key(key: Sequence[str]) -> str:
+    """Write the SQL of the `prediction_id` of a row that is scored in batch: its key as JSON."""
     named = ", ".join(f"{quote_text(one)}, {quote(one)}" for one in key)
     return f"CAST(json_object({named}) AS VARCHAR)"
 

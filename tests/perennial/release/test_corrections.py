@@ -1,0 +1,171 @@
+"""What a withdrawn release wrote is scored again once, beside the old rows, and readers can ask for what counts."""
+
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from perennial.data import lake
+from perennial.data.engine import Engine
+from perennial.journal import Journal
+from perennial.model.artifact import load_model
+from perennial.model.constant import Constant
+from perennial.records import Entry, PredictionsCorrected, Record, Released
+from perennial.release.corrections import NotCorrectable, affected, correct
+from perennial.release.predictions import batch_name, corrected_rows, predict, prediction_rows
+from perennial.workspace import Workspace
+from tests.builders import moment
+from tests.perennial.release.conftest import MAY, Shop
+from tests.perennial.release.test_predictions import APRIL
+from tests.perennial.release.trials import collect, known_features
+
+JUNE = moment("2024-06-01")
+BAD, GOOD = 0.9, "the honest model"
+
+
+class DiesBeforeItRecords(Journal):
+    """A journal whose writer is killed right before the record of a correction."""
+
+    def append(self, record: Record, at: datetime, head: int) -> Entry:
+        if isinstance(record, PredictionsCorrected):
+            raise KeyboardInterrupt
+        return super().append(record, at, head)
+
+
+def withdraw(shop: Shop, number: int, back_to: Released, at: datetime = JUNE) -> Released:
+    """Record the rollback from a release to an earlier one."""
+    state = shop.ws.state()
+    back = Released(
+        number=len(state.released) + 1,
+        model=back_to.model,
+        version=back_to.version,
+        replaces=state.released[-1].version,
+        reason="bad",
+        withdraws=number,
+    )
+    shop.record(back, at)
+    return back
+
+
+@pytest.fixture
+def good(shop: Shop) -> Released:
+    """Release 1, the honest model; release 2 says 0.9 of everything, in a batch and online, and is withdrawn."""
+    first = shop.serve(shop.trained)
+    second = shop.serve(shop.plant(fitted=Constant(BAD)))
+    predicted = predict(shop.ws, APRIL, MAY)
+    asked = known_features(shop.ws, predicted.snapshot)[:60]
+    origin = {"release": 2, "version": second.version, "score": BAD}
+    on_trial = {"release": 2, "version": 9, "score": 0.1, "arm": "canary"}
+    collect(shop.ws, "online.a", [{**one, **(on_trial if n < 10 else origin)} for n, one in enumerate(asked)], MAY)
+    return withdraw(shop, 2, first)
+
+
+def view(ws: Workspace, batches: list[str], corrected: bool = True) -> list[dict[str, Any]]:
+    with Engine(ws.settings) as engine:
+        if corrected:
+            corrected_rows(engine, ws, batches, "standing")
+        else:
+            engine.files("standing", lake.files(ws, "predictions", "batch", batches))
+        return engine.table("SELECT * FROM standing ORDER BY batch, order_id, prediction_id").to_pylist()
+
+
+def test_what_a_withdrawn_release_wrote_is_listed_until_it_is_corrected(shop: Shop, good: Released) -> None:
+    [found] = affected(shop.ws.journal.entries())
+    assert (found.withdrawn.number, found.back) == (2, good)
+    assert [(one.batch, one.rows) for one in found.sources] == [
+        (batch_name(shop.ws.state().predicted[0]), 400),
+        ("online.a", 50),
+    ]
+    correct(shop.ws, JUNE)
+    assert affected(shop.ws.journal.entries()) == []
+
+
+def test_it_is_scored_again_under_the_same_ids_and_nothing_is_overwritten(shop: Shop, good: Released) -> None:
+    batch = batch_name(shop.ws.state().predicted[0])
+    before = view(shop.ws, [batch, "online.a"], corrected=False)
+    [done] = correct(shop.ws, JUNE)
+    assert (done.withdrawn, done.release, done.model, done.rows) == (2, 3, good.model, 450)
+    assert view(shop.ws, [batch, "online.a"], corrected=False) == before
+    wrong = {one["prediction_id"] for one in before if one["score"] == BAD}
+    fixed = view(shop.ws, [done.batch], corrected=False)
+    assert {one["prediction_id"] for one in fixed} == wrong
+    assert {(one["release"], one["model_version"], one["predicted_at"]) for one in fixed} == {(3, 1, JUNE)}
+    model = load_model(shop.ws.store, good.model)
+    features = {
+        one["order_id"]: one["features"] for one in known_features(shop.ws, shop.ws.state().predicted[0].snapshot)
+    }
+    expected = model.score(pa.Table.from_pylist([features[one["order_id"]] for one in fixed]))
+    assert [one["score"] for one in fixed] == pytest.approx(expected, abs=1e-7)
+
+
+def test_correcting_again_does_nothing(shop: Shop, good: Released) -> None:
+    correct(shop.ws, JUNE)
+    head, version = shop.ws.state().seq, lake.version(shop.ws, "predictions")
+    assert correct(shop.ws, moment("2024-06-09")) == []
+    assert (shop.ws.state().seq, lake.version(shop.ws, "predictions")) == (head, version)
+
+
+def test_answers_that_are_collected_later_are_corrected_later(shop: Shop, good: Released) -> None:
+    correct(shop.ws, JUNE)
+    asked = known_features(shop.ws, shop.ws.state().predicted[0].snapshot)[60:70]
+    origin = {"release": 2, "version": shop.ws.state().released[1].version, "score": BAD}
+    collect(shop.ws, "online.late", [{**one, **origin} for one in asked], JUNE)
+    [done] = correct(shop.ws, JUNE)
+    assert done.rows == 10 and done.sources == ("online.late",)
+
+
+def test_readers_get_what_counts_today_of_each_id_once(shop: Shop, good: Released) -> None:
+    [predicted] = shop.ws.state().predicted
+    batches = [batch_name(predicted), "online.a"]
+    assert {one["model_version"] for one in view(shop.ws, batches)} == {9}, "what a canary answered stands"
+    correct(shop.ws, JUNE)
+    found = view(shop.ws, batches)
+    assert len(found) == len({one["prediction_id"] for one in found}) == 460
+    assert sorted((one["release"], one["arm"]) for one in found if one["release"] != 3) == [(2, "canary")] * 10
+    with Engine(shop.ws.settings) as engine:
+        prediction_rows(engine, shop.ws, [predicted], "standing", corrected=True)
+        assert engine.table("SELECT release, count(*) AS n FROM standing GROUP BY release").to_pylist() == [
+            {"release": 3, "n": 400}
+        ]
+
+
+def test_without_any_withdrawal_the_corrected_view_is_the_plain_one(shop: Shop) -> None:
+    shop.serve(shop.trained)
+    predicted = predict(shop.ws, APRIL, MAY)
+    plain = view(shop.ws, [batch_name(predicted)], corrected=False)
+    assert view(shop.ws, [batch_name(predicted)]) == plain
+    assert affected(shop.ws.journal.entries()) == [] and correct(shop.ws, JUNE) == []
+
+
+def test_a_correction_by_a_release_that_is_withdrawn_itself_is_corrected_again(shop: Shop, good: Released) -> None:
+    correct(shop.ws, JUNE)
+    better = shop.serve(shop.plant(fitted=Constant(0.4)), moment("2024-06-02"))
+    first = shop.ws.state().corrected[0]
+    back = withdraw(shop, good.number, better, moment("2024-06-03"))
+    [found] = affected(shop.ws.journal.entries())
+    assert [one.batch for one in found.sources] == [first.batch]
+    [done] = correct(shop.ws, moment("2024-06-03"))
+    assert (done.withdrawn, done.release, done.rows) == (good.number, back.number, 450)
+    standing = view(shop.ws, [batch_name(shop.ws.state().predicted[0]), "online.a"])
+    assert len(standing) == 460 and {one["score"] for one in standing} == {0.4, 0.1}
+
+
+def test_a_corrector_killed_between_lake_and_journal_doubles_nothing(shop: Shop, good: Released) -> None:
+    killed = Workspace(shop.ws.use_case, shop.ws.settings)
+    killed.__dict__["journal"] = DiesBeforeItRecords(shop.ws.store, "shop-returns")
+    with pytest.raises(KeyboardInterrupt):
+        correct(killed, JUNE)
+    assert len(affected(shop.ws.journal.entries())) == 1
+    [done] = correct(shop.ws, JUNE)
+    assert len(view(shop.ws, [done.batch], corrected=False)) == 450
+
+
+def test_what_lacks_a_feature_stays_listed_and_all_else_is_corrected(shop: Shop, good: Released) -> None:
+    origin = {"release": 2, "version": shop.ws.state().released[1].version, "score": BAD}
+    collect(shop.ws, "online.bare", [{"order_id": "x", "features": {"price": 1.0}, **origin}], JUNE)
+    with pytest.raises(NotCorrectable, match=r"1 batches .* lack a feature .* online\.bare.* 1 corrections were made"):
+        correct(shop.ws, JUNE)
+    assert shop.ws.state().corrected[0].rows == 450
+    [found] = affected(shop.ws.journal.entries())
+    assert [one.batch for one in found.sources] == ["online.bare"]
