@@ -4,7 +4,9 @@ uvicorn bounds neither the time nor the size of a request's head; the protocol h
 """
 
 import asyncio
+import signal
 import socket
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -97,15 +99,22 @@ class DrainingServer(uvicorn.Server):
         """
         super().__init__(config)
         self._drain, self._seconds = drain, seconds
+        self.ending = threading.Event()
+        """Set where a signal came before this server could act on it."""
         self._is_draining = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Remember the loop that signals are handed to."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        if self.ending.is_set():
+            self.handle_exit(signal.SIGTERM, None)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End by and by; at the second signal at once."""
+        if not hasattr(self, "_loop"):
+            self.ending.set()
+            return
         if self._is_draining:
             self.should_exit = True
             return
@@ -147,7 +156,18 @@ def make_server(app: Any, drain: Callable[[], None], *, seconds: float = 1.0, gr
 
 
 def serve(
-    app: Any, sockets: list[socket.socket], drain: Callable[[], None], *, seconds: float = 1.0, grace: float = 10.0
+    app: Any,
+    sockets: list[socket.socket],
+    drain: Callable[[], None],
+    *,
+    seconds: float = 1.0,
+    grace: float = 10.0,
+    ending: threading.Event | None = None,
 ) -> None:
-    """Serve an application on bound sockets until SIGTERM, and return once what was asked is answered."""
-    make_server(app, drain, seconds=seconds, grace=grace).run(sockets)
+    """Serve an application on bound sockets until SIGTERM, and return once what was asked is answered.
+
+    A SIGTERM that came before counts too: whoever took it has set `ending`.
+    """
+    server = make_server(app, drain, seconds=seconds, grace=grace)
+    server.ending = ending or server.ending
+    server.run(sockets)

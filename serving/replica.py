@@ -85,11 +85,11 @@ class Replica:
         self._shadow.start()
         self._follower.start()
 
-    def wait(self, seconds: float) -> None:
-        """Return once it is ready, once it is known that nothing is released yet, or after some time."""
+    def wait(self, seconds: float, ending: Event) -> None:
+        """Return once it is ready, once it is known that nothing is released yet, after some time, or told to end."""
         deadline = monotonic() + seconds
-        while not self._may_open() and monotonic() < deadline:
-            self._ending.wait(0.02)
+        while not self._may_open() and monotonic() < deadline and not ending.wait(0.02):
+            pass
 
     def stop(self) -> None:
         """Stop following; what is loaded would still answer."""

@@ -17,6 +17,8 @@ from serving.telling import tell
 PATIENCE = (0.1, 1.0, 5.0, 15.0)
 """Seconds until a process that died is started again, the last for ever; forgotten after a quiet minute."""
 QUIET = 60.0
+LATER = 3.0
+"""Seconds that the duties leave the machine to the replicas at the start."""
 GRACE = 25.0
 """Seconds for a process to end before it is killed."""
 METRICS = "PROMETHEUS_MULTIPROC_DIR"
@@ -64,7 +66,8 @@ class Supervisor:
         where = (self._settings.slug, host, str(port))
         worker = (sys.executable, "-m", "serving.worker", *where, str(number))
         replicas = [Child(f"replica {place}", worker) for place in range(1, self._replicas + 1)]
-        return [*replicas, Child("duties", (sys.executable, "-m", "serving.duties", *where))]
+        duties = Child("duties", (sys.executable, "-m", "serving.duties", *where), again=monotonic() + LATER)
+        return [*replicas, duties]
 
     def _keep(self, child: Child, number: int) -> None:
         if child.running is not None and child.running.poll() is None:

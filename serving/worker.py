@@ -4,9 +4,10 @@
 """
 
 import os
+import signal
 import socket
 import sys
-from threading import Thread
+from threading import Event, Thread
 
 from perennial.workspace import Workspace
 from serving.parents import end_with_parent
@@ -17,7 +18,9 @@ OPENING = 30.0
 
 
 def work(settings: ServiceSettings, listening: socket.socket) -> None:
-    """Answer until SIGTERM."""
+    """Answer until SIGTERM, which may come before there is anything to answer with."""
+    ending = Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: ending.set())
     warming = Thread(target=_import_ahead, name="importing", daemon=True)
     warming.start()
     from serving.answer_log import AnswerLog
@@ -36,9 +39,10 @@ def work(settings: ServiceSettings, listening: socket.socket) -> None:
     from serving.connections import serve
 
     app = build_app(replica, settings)
-    replica.wait(OPENING)
-    _tell_ready(replica.name, replica.status.release, replica.status.version)
-    serve(app, [listening], app.drain)
+    replica.wait(OPENING, ending)
+    if not ending.is_set():
+        _tell_ready(replica.name, replica.status.release, replica.status.version)
+        serve(app, [listening], app.drain, ending=ending)
     replica.stop()
     log.stop()
     reporter.stop(farewell=log.is_complete)
