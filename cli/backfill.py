@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from blocks.stack import read_stack
+from blocks.stack import MLFLOW, PREFECT, read_stack
 from cli.story import show, tell
 from perennial.errors import Permanent
 from perennial.periods import Period
@@ -158,7 +158,7 @@ def _say_where(summary: dict[str, Any], settings: Settings, console: Console) ->
     console.print()
     for slug, found in summary.items():
         console.print(f"{slug}: {found['seconds']} s; newest report {found['report']}", soft_wrap=True)
-    addresses = [one.address for one in read_stack(settings).services.values() if one.address]
+    addresses = [one.address for name, one in read_stack(settings).services.items() if name in (PREFECT, MLFLOW)]
     looked_at = f"Look at it in {' and '.join(addresses)}" if addresses else "`perennial up` lets you look at it"
     console.print(f"{looked_at}: Prefect (runs, artifacts) and MLflow (models, plots).", soft_wrap=True)
     console.print("`.venv/bin/perennial history <use case>` tells what served when, and why.", soft_wrap=True)

@@ -21,6 +21,7 @@ from cli.arguments import (
 )
 from cli.deploying import add_commands as add_deploying
 from cli.events import app as events
+from cli.explaining import explain
 from cli.metrics import metrics
 from cli.output import Commands, console, show
 from cli.promoting import add_commands as add_promoting
@@ -40,6 +41,7 @@ app.add_typer(quarantine, name="quarantine")
 app.add_typer(events, name="events")
 add_deploying(app)
 add_promoting(app)
+app.command()(explain)
 app.command(rich_help_panel="Services")(serve)
 app.command(rich_help_panel="Services")(metrics)
 

@@ -94,6 +94,7 @@ def _trouble(told: dict[str, Any], state: State) -> str | None:
     refusals = {one["why"] for one in told["refused"] if one["what"] == newest}
     if refusals:
         return f"release {state.champion.number} was refused: {'; '.join(sorted(refusals))}"
-    if told["ready"] < told["replicas"]:
-        return f"{told['replicas'] - told['ready']} of {told['replicas']} replicas load release {state.champion.number}"
-    return None
+    behind = told["replicas"] - sum(
+        one["replicas"] for one in told["answers_by"] if one["release"] == state.champion.number
+    )
+    return f"{behind} of {told['replicas']} replicas load release {state.champion.number}" if behind else None

@@ -1,0 +1,107 @@
+"""`perennial explain`: an answer of the online service, what it was asked, what the model saw, and what counted."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cli.arguments import Env, Json, SomeUseCase, choose_environment, open_workspace, slugs
+from cli.output import show
+
+if TYPE_CHECKING:
+    from perennial.release.asked import AskedAnswer
+    from perennial.workspace import Workspace
+
+Id = Annotated[str, typer.Option("--request-id", help="The X-Request-Id of an answer, or one of its prediction ids.")]
+_BAR = 12
+
+
+def explain(request_id: Id, use_case: SomeUseCase = None, env: Env = None, as_json: Json = False) -> None:
+    """Show an answer of the online service: inputs, features, version, and what each feature added to the score."""
+    choose_environment(env)
+    workspace, answers = _find(request_id, use_case)
+    counted = _contributions(workspace, answers)
+    told = [
+        one.model_dump(mode="json") | {"use_case": workspace.use_case.slug, "contributions": parts}
+        for one, parts in zip(answers, counted, strict=True)
+    ]
+    show(told, lambda: _drawn(workspace, answers, counted), as_json)
+
+
+def _find(request_id: str, use_case: str | None) -> "tuple[Workspace, list[AskedAnswer]]":
+    from perennial.release.asked import UnknownRequest, find_answers
+
+    served = [one for slug in ([use_case] if use_case else slugs()) if (one := open_workspace(slug)).use_case.serving]
+    for workspace in served:
+        try:
+            return workspace, find_answers(workspace, request_id)
+        except UnknownRequest:
+            if workspace is served[-1]:
+                raise
+    raise UnknownRequest(f"`{request_id}` was not answered: no use case here declares `serving`.")
+
+
+def _contributions(workspace: "Workspace", answers: "list[AskedAnswer]") -> list[dict[str, float]]:
+    return [{} for _ in answers]
+
+
+def _drawn(workspace: "Workspace", answers: "list[AskedAnswer]", counted: list[dict[str, float]]) -> RenderableType:
+    parts: list[RenderableType] = [_head(workspace, answers[0], counted[0])]
+    if len(answers) > 1:
+        parts.append(Text(f"{len(answers)} rows were asked for together; the others, each to be asked for by its id:"))
+        parts += [Text(f"  {one.prediction_id}  {one.score:.4f}", style="dim") for one in answers[1:]]
+    return Group(*parts)
+
+
+def _head(workspace: "Workspace", one: "AskedAnswer", counted: dict[str, float]) -> RenderableType:
+    lines = Table.grid(padding=(0, 2))
+    lines.add_column(style="dim", no_wrap=True)
+    lines.add_column(overflow="fold")
+    lines.add_row("asked", f"{one.asked_at:%Y-%m-%d %H:%M:%S} UTC, for {one.event_time:%Y-%m-%d %H:%M} UTC")
+    lines.add_row("score", Text(f"{one.score:.4f}", style="bold"))
+    if one.corrected is not None:
+        told = f"{one.corrected:.4f} by version {one.corrected_version}; version {one.model_version} was withdrawn"
+        lines.add_row("corrected", Text(told, style="yellow"))
+    lines.add_row("answered by", _origin(one))
+    if one.shadow_score is not None:
+        lines.add_row("in shadow", f"{one.shadow_score:.4f} by version {one.shadow_version}")
+    lines.add_row("reference", Text(f"{one.reference[:12]}, the deliveries and the query behind the features"))
+    lines.add_row("kept in", f"batch {one.batch} of the lake" if one.batch else "the log; the lake has it soon")
+    title = Text.assemble(("Answer ", "bold"), (one.prediction_id, "bold"), f" ({workspace.use_case.slug})")
+    return Group(title, lines, "", _values("what was asked", one.inputs, {}), "", _of_model(one, counted), "")
+
+
+def _origin(one: "AskedAnswer") -> str:
+    trial = f", as {one.arm} of rollout {one.rollout}" if one.rollout else ""
+    return f"version {one.model_version}, while release {one.release} served{trial}"
+
+
+def _of_model(one: "AskedAnswer", counted: dict[str, float]) -> RenderableType:
+    ordered = sorted(one.features, key=lambda name: -abs(counted.get(name, 0.0)))
+    return _values("what the model saw", {name: one.features[name] for name in ordered}, counted)
+
+
+def _values(title: str, values: dict[str, Any], counted: dict[str, float]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(title, overflow="fold")
+    table.add_column("value", overflow="fold", justify="right")
+    if counted:
+        table.add_column("added to the score", no_wrap=True)
+    most = max(map(abs, counted.values()), default=0.0) or 1.0
+    for name, value in values.items():
+        added = [_bar(counted.get(name, 0.0), most)] if counted else []
+        table.add_row(Text(name), Text(_plain(value)), *added)
+    return table
+
+
+def _bar(value: float, most: float) -> Text:
+    width = round(abs(value) / most * _BAR)
+    return Text(f"{value:+8.4f} {'█' * width}", style="green" if value > 0 else "red" if value < 0 else "dim")
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "missing"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
