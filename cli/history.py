@@ -9,6 +9,7 @@ from rich.table import Table
 
 from cli.story import tell
 from perennial.records import (
+    AnswersCollected,
     Entry,
     FeaturesBuilt,
     Received,
@@ -106,3 +107,9 @@ def _(record: RetrainingClaimed) -> tuple[str, str]:
 @_quiet.register
 def _(record: RetrainingEnded) -> tuple[str, str]:
     return "retrain", f"asked for by entry {record.request}, ended: {record.outcome}"
+
+
+@_quiet.register
+def _(record: AnswersCollected) -> tuple[str, str]:
+    by = ", ".join(f"{rows:,} by version {version}" for version, rows in sorted(record.versions.items()))
+    return "collect", f"{record.rows:,} online answers, {by}" if by else "no online answers"

@@ -9,6 +9,8 @@ from perennial.records import (
     Accepted,
     Answer,
     Answered,
+    AnswersAudited,
+    AnswersCollected,
     Entry,
     Finding,
     Interval,
@@ -16,12 +18,18 @@ from perennial.records import (
     Level,
     Measured,
     Predicted,
+    PredictionsCorrected,
+    ProbationEnded,
     Promoted,
     PromotionRefused,
     Record,
     Refused,
     Released,
+    ReleaseServed,
     RetrainingDecided,
+    RolloutAdvanced,
+    RolloutEnded,
+    RolloutStarted,
     Trained,
     TrainingRefused,
     Verdict,
@@ -107,6 +115,55 @@ def _(record: Released, primary: str) -> list[tuple[str, str]]:
         why = f": version {record.replaces} withdrawn, {escape(record.reason)}"
         return [("rollback", f"[bold yellow]version {record.version} serves again[/]{why}")]
     return [("deploy", f"[bold green]version {record.version} released[/]{before}")]
+
+
+@_say.register
+def _(record: RolloutStarted, primary: str) -> list[tuple[str, str]]:
+    what = "is shown copies of" if record.rollout == "shadow" else "answers"
+    told = f"version {record.version} {what} {record.steps[0]:.0%} of the requests, beside {record.against_version}"
+    return [(record.rollout, f"[cyan]{told}[/]")]
+
+
+@_say.register
+def _(record: RolloutAdvanced, primary: str) -> list[tuple[str, str]]:
+    return [("rollout", f"rollout {record.number} goes to step {record.step + 1}: {_verdict(record.verdict)}")]
+
+
+@_say.register
+def _(record: RolloutEnded, primary: str) -> list[tuple[str, str]]:
+    return [("rollout", f"[bold yellow]rollout {record.number} taken back[/]: {_verdict(record.verdict)}")]
+
+
+@_say.register
+def _(record: ReleaseServed, primary: str) -> list[tuple[str, str]]:
+    replicas = f"{len(record.replicas)} replica{'s' * (len(record.replicas) != 1)}"
+    return [("serve", f"release {record.release} answers in good health: {record.answers:,} answers by {replicas}")]
+
+
+@_say.register
+def _(record: ProbationEnded, primary: str) -> list[tuple[str, str]]:
+    return [("probation", f"release {record.release}: {_verdict(record.verdict)}")]
+
+
+@_say.register
+def _(record: AnswersCollected, primary: str) -> list[tuple[str, str]]:
+    if not record.lost:
+        return []
+    lost = sum(record.lost.values())
+    return [
+        ("serve", f"[yellow]{lost:,} answers lost[/] with {len(record.lost)} replicas that ended without a farewell")
+    ]
+
+
+@_say.register
+def _(record: AnswersAudited, primary: str) -> list[tuple[str, str]]:
+    return [("audit", f"{record.rows:,} answers computed again offline: {_verdict(record.verdict)}")]
+
+
+@_say.register
+def _(record: PredictionsCorrected, primary: str) -> list[tuple[str, str]]:
+    told = f"{record.rows:,} predictions of release {record.withdrawn} scored again by version {record.version}"
+    return [("correct", told)]
 
 
 @_say.register
