@@ -89,17 +89,23 @@ def deliveries_before(ws: Workspace, state: State, end: datetime, as_of: datetim
     return [one for one in known if one.source in references or Period.parse(one.period).start < end]
 
 
-def compute_features(engine: Engine, use_case: UseCase) -> FeatureColumns:
+def compute_features(engine: Engine, use_case: UseCase, sql: str | None = None) -> FeatureColumns:
     """Run the features query over the open views, check its shape and keep its rows as `computed_features`.
 
     Numbers and booleans become doubles, so that a column has one type in every period.
+
+    Args:
+        engine: Where the views are open.
+        use_case: Whose.
+        sql: The query, by default the present one of the use case's folder.
 
     Raises:
         FeaturesQueryWrong: A key column or `event_time` is missing, there is no feature, a feature is neither
             number, boolean nor text, or the rows are not one per observation.
     """
     name = f"{use_case.slug}/{use_case.features}"
-    engine.keep("query_result", use_case.features_sql.strip().rstrip(";"), query=name)
+    text = use_case.features_sql if sql is None else sql
+    engine.keep("query_result", text.strip().rstrip(";"), query=name)
     columns = checked_columns(engine.schema("SELECT * FROM query_result"), use_case, name)
     engine.view(_COMPUTED, typed_sql(columns, use_case, "query_result"))
     _check_rows(engine, use_case, name)

@@ -3,7 +3,8 @@
 It knows nothing of models or of HTTP. Rows come with the declared columns of the entity's source, already checked.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from types import TracebackType
@@ -18,6 +19,7 @@ from perennial.data.queries import Reference, keep_reference
 from perennial.data.query_parts import OBSERVATIONS, split
 from perennial.data.views import known_deliveries, open_views
 from perennial.digests import digest_bytes
+from perennial.use_case import UseCase
 from perennial.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -129,17 +131,18 @@ class OnlineFeatures:
         observed = [self._observed(one) for one in rows]
         key = self._ws.use_case.key
         found: list[tuple[Any, ...]] = [()] * len(rows)
-        for places in _rounds([tuple([one[name] for name in key]) for one in rows]):
-            self._rows[:] = [observed[place] for place in places.values()]
+        keys = [tuple([one[name] for name in key]) for one in rows]
+        for places in in_rounds(keys):
+            self._rows[:] = [observed[place] for place in places]
             given = self._engine.run(name)
             by_key = {one[: len(key)]: one[len(key) :] for one in given}
-            if len(given) != len(places) or by_key.keys() != places.keys():
+            if len(given) != len(places) or not all(keys[place] in by_key for place in places):
                 raise FeaturesQueryWrong(
                     f"`{self._ws.use_case.slug}` gave {len(given)} rows of features for {len(places)} requests, such "
-                    f"as {next(iter(places))}. Expected one row for each. See `check` of the use case."
+                    f"as {keys[places[0]]}. Expected one row for each. See `check` of the use case."
                 )
-            for one, place in places.items():
-                found[place] = by_key[one]
+            for place in places:
+                found[place] = by_key[keys[place]]
         return found
 
     def close(self) -> None:
@@ -147,11 +150,7 @@ class OnlineFeatures:
         self._engine.__exit__(None, None, None)
 
     def _observed(self, row: Row) -> tuple[Any, ...]:
-        use_case = self._ws.use_case
-        event_time = row[use_case.event_time]
-        stated = use_case.sources[use_case.entity].known_at
-        known_at = min(row[stated], event_time) if stated and row.get(stated) else event_time
-        times = {"event_time": event_time, "known_at": known_at}
+        times = request_times(self._ws.use_case, row)
         return tuple([times[name] if name in times else row.get(name) for name in self._columns])
 
     def _newest(self) -> datetime:
@@ -219,14 +218,23 @@ class OnlineQuery:
         return Asked(names, [one[: len(names)] for one in found], coded.reshape(shape))
 
 
-def _rounds(keys: Sequence[tuple[Any, ...]]) -> Iterator[dict[tuple[Any, ...], int]]:
-    """The same key twice among some rows is asked one after the other: the query may join on the key."""
-    left = list(enumerate(keys))
-    while left:
-        places: dict[tuple[Any, ...], int] = {}
-        again = []
-        for place, key in left:
-            if places.setdefault(key, place) != place:
-                again.append((place, key))
-        yield places
-        left = again
+def request_times(use_case: UseCase, row: Row) -> dict[str, datetime]:
+    """Return `event_time` and `known_at` of a request, as `views` gives them to a row of the entity."""
+    event_time: datetime = row[use_case.event_time]
+    stated = use_case.sources[use_case.entity].known_at
+    known_at = min(row[stated], event_time) if stated and row.get(stated) else event_time
+    return {"event_time": event_time, "known_at": known_at}
+
+
+def in_rounds(keys: Sequence[tuple[Any, ...]]) -> list[list[int]]:
+    """Return the places of some keys in rounds in which no key comes twice: a query may join on the key."""
+    if len(set(keys)) == len(keys):
+        return [[*range(len(keys))]] if keys else []
+    rounds: list[list[int]] = []
+    seen: Counter[tuple[Any, ...]] = Counter()
+    for place, key in enumerate(keys):
+        if seen[key] == len(rounds):
+            rounds.append([])
+        rounds[seen[key]].append(place)
+        seen[key] += 1
+    return rounds

@@ -1,0 +1,141 @@
+"""Whether the online service scores what training would have: a sample of its answers computed again offline.
+
+It compares cells and names features; nobody is told and nothing is rolled back here.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from perennial.data import lake
+from perennial.data.engine import Engine
+from perennial.data.leakage import RELATIVE_TOLERANCE
+from perennial.data.queries import load_reference
+from perennial.data.recomputing import recomputed
+from perennial.errors import Permanent
+from perennial.records import Answer, AnswersAudited, Entry, Verdict
+from perennial.state import fold
+from perennial.use_case import UseCase
+from perennial.workspace import Workspace
+
+MOST_ROWS = 1000
+"""Of one audit."""
+MOST_BATCHES = 500
+"""Of one audit; the others wait for the next."""
+_EXAMPLES = 3
+_WHOLE = 2**32
+
+Row = dict[str, Any]
+
+
+def audit_answers(ws: Workspace, as_of: datetime) -> AnswersAudited | None:
+    """Compute a sample of the collected answers that no audit has seen again, from the deliveries the service knew.
+
+    An answer is in the sample by the hash of its id, so that no two audits draw differently; of few answers at least
+    one is. Its features must be the logged ones in every cell (missing with missing, numbers to a relative 1e-9). It
+    does not matter what was delivered since, nor that the event of a request may lie ahead: what counts is named by
+    the answer's reference.
+
+    Args:
+        ws: Whose answers.
+        as_of: The moment of the record.
+
+    Returns:
+        The record: PASS; FAIL with every feature that differs, its rows as `differs:<feature>` under `numbers`;
+        INCONCLUSIVE when what the answers rest on cannot be read any more. `None` when no answer waits, the use case
+        declares no audit, or another audit was first.
+    """
+    serving = ws.use_case.serving
+    waiting = _waiting(ws)
+    if not waiting or serving is None or not serving.audit:
+        return None
+    verdict, rows = _compare(ws, _sample(ws, waiting, serving.audit))
+    record = AnswersAudited(batches=tuple(waiting), rows=rows, verdict=verdict)
+
+    def decision(entries: tuple[Entry, ...]) -> AnswersAudited | None:
+        audited = {batch for one in fold(entries).audited for batch in one.batches}
+        return None if audited & set(waiting) else record
+
+    return record if ws.journal.decide(decision, as_of) else None
+
+
+def _waiting(ws: Workspace) -> list[str]:
+    state = ws.state()
+    audited = {batch for one in state.audited for batch in one.batches}
+    return [one.batch for one in state.collected if one.rows and one.batch not in audited][:MOST_BATCHES]
+
+
+def _sample(ws: Workspace, batches: Sequence[str], share: float) -> list[Row]:
+    drawn = "md5_number_lower(prediction_id) % 4294967296"
+    with Engine(ws.settings) as engine:
+        engine.files("requests", lake.files(ws, "requests", "batch", batches))
+        wanted = max(1, engine.scalar(f"SELECT count(*) FROM requests WHERE {drawn} < {round(share * _WHOLE)}"))
+        rows = engine.table(
+            "SELECT prediction_id, inputs, features, reference FROM requests "
+            f"ORDER BY {drawn}, prediction_id LIMIT {min(wanted, MOST_ROWS)}"
+        )
+    found: list[Row] = rows.to_pylist()
+    return found
+
+
+def _compare(ws: Workspace, rows: Sequence[Row]) -> tuple[Verdict, int]:
+    differing: Counter[str] = Counter()
+    examples: dict[str, list[str]] = {}
+    unread: list[str] = []
+    compared = 0
+    references = sorted({row["reference"] for row in rows})
+    for reference in references:
+        mine = [row for row in rows if row["reference"] == reference]
+        try:
+            again = recomputed(ws, load_reference(ws, reference), [_inputs(ws.use_case, row) for row in mine])
+        except Permanent as error:
+            unread.append(f"{len(mine)} answers that rest on `{reference[:12]}` cannot be computed again: {error}")
+            continue
+        compared += len(mine)
+        for row, features in zip(mine, again, strict=True):
+            for name in _differences(json.loads(row["features"]), features):
+                differing[name] += 1
+                examples.setdefault(name, []).append(row["prediction_id"])
+    numbers = {"rows": compared, "references": len(references), "unread": len(rows) - compared}
+    return _verdict(numbers, differing, examples, unread), compared
+
+
+def _inputs(use_case: UseCase, row: Row) -> Row:
+    """A request as it was asked: JSON has no times."""
+    given: Row = json.loads(row["inputs"])
+    columns = use_case.sources[use_case.entity].columns
+    times = {name for name, column in columns.items() if column.type == "timestamp"}
+    return {name: datetime.fromisoformat(one) if one and name in times else one for name, one in given.items()}
+
+
+def _differences(logged: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[str]:
+    for name in sorted(logged.keys() | again.keys()):
+        if name not in logged or name not in again or not _is_same(logged[name], again[name]):
+            yield name
+
+
+def _is_same(one: object, other: object) -> bool:
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        both_nan = math.isnan(one) and math.isnan(other)
+        return both_nan or math.isclose(one, other, rel_tol=RELATIVE_TOLERANCE)
+    return one == other
+
+
+def _verdict(
+    numbers: Mapping[str, float], differing: Counter[str], examples: Mapping[str, Sequence[str]], unread: list[str]
+) -> Verdict:
+    counted = dict(numbers) | {f"differs:{name}": count for name, count in differing.items()}
+    if differing:
+        reasons = [
+            f"`{name}` differs in {count} of {int(numbers['rows'])} answers from what training computes, such as "
+            f"{', '.join(f'`{one}`' for one in examples[name][:_EXAMPLES])}."
+            for name, count in differing.most_common()
+        ]
+        return Verdict(answer=Answer.FAIL, reasons=(*reasons, *unread), numbers=counted)
+    if unread or not numbers["rows"]:
+        return Verdict(answer=Answer.INCONCLUSIVE, reasons=tuple(unread), numbers=counted)
+    same = f"{int(numbers['rows'])} answers are the same when computed from what the service knew."
+    return Verdict(answer=Answer.PASS, reasons=(same,), numbers=counted)
