@@ -115,8 +115,14 @@ def _deliveries(environment: str, pace: Pace) -> Iterator[AutomationSpec]:
         (StartRun(f"validate/{environment}", _occasion()),),
     )
     yield AutomationSpec(
+        f"follow a version on trial ({environment})",
+        "A shadow or canary began: follow it to its end, and show what it rests on.",
+        _of_use_cases(environment, "perennial.rollout.started", within=pace.quiet),
+        (StartRun(f"roll-out/{environment}", {"use_case": f"{{{{ event.resource['{NAME}'] }}}}"}),),
+    )
+    yield AutomationSpec(
         f"reconcile after a release ({environment})",
-        "A model was released or withdrawn: let the registry and all that follows the journal follow it.",
+        "A model was released or withdrawn: let the registry follow, and score again what a withdrawn one wrote.",
         _of_use_cases(environment, "perennial.model.released", within=pace.quiet),
         (StartRun(f"reconcile/{environment}", {"use_case": f"{{{{ event.resource['{NAME}'] }}}}"}),),
     )
@@ -198,6 +204,27 @@ def _of_models(environment: str, pace: Pace) -> Iterator[Notice]:
         "Another version serves.",
         _of_use_cases(environment, "perennial.model.released"),
         "{{ event.resource.name }}: version {{ event.payload.version }} serves. {{ event.payload.reason }}",
+    )
+    yield (
+        "a release was withdrawn",
+        "A person or a guard found that it does worse than it may.",
+        _of_use_cases(environment, "perennial.release.withdrawn"),
+        "{{ event.resource.name }}: version {{ event.payload.version }} was withdrawn, version {{ event.payload.by }} "
+        "serves again. {{ event.payload.reason }}",
+    )
+    yield (
+        "a version on trial was taken back",
+        "Its shadow or canary did not show that it may serve.",
+        _of_use_cases(environment, "perennial.rollout.ended"),
+        "{{ event.resource.name }}: trial {{ event.payload.number }} ended {{ event.payload.answer }}. "
+        "{{ event.payload.reason }}",
+    )
+    yield (
+        "predictions were corrected",
+        "What a withdrawn release wrote was scored again: whoever acted on it may want to know.",
+        _of_use_cases(environment, "perennial.predictions.corrected"),
+        "{{ event.resource.name }}: {{ event.payload.rows }} predictions of release {{ event.payload.withdrawn }} were "
+        "scored again by version {{ event.payload.version }}.",
     )
     yield (
         "a promoted model waits for a person",

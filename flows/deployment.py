@@ -1,19 +1,20 @@
-"""Deploy: let the version that passed the gate serve."""
+"""Deploy: let the version that passed the gate serve, at once or on trial first."""
 
 from datetime import datetime
 
 from prefect import flow
 
-from flows.entry import main
+from flows.entry import main, now
 from flows.occasion import Occasion, occasion
 from flows.policy import POLICY
 from perennial.errors import Permanent
-from perennial.records import Judged, Released
+from perennial.records import Judged, Released, RolloutStarted
 from perennial.workspace import Workspace
 from tasks.artifacts import publish_markdown, release_report
 from tasks.deployment import release_version
 from tasks.events import tell
 from tasks.registration import project_aliases
+from tasks.rollout import rollout_report
 
 
 class NothingJudged(Permanent):
@@ -21,24 +22,31 @@ class NothingJudged(Permanent):
 
 
 @flow(**POLICY, description="Let the version that passed the gate serve.")
-def deploy(use_case: str, period: str | None = None, as_of: datetime | None = None) -> Released:
+def deploy(use_case: str, period: str | None = None, as_of: datetime | None = None) -> Released | RolloutStarted:
     """Release the newest judged version.
 
     1. Check that the gate passed it against the present champion, and that it loads.
     2. Record the release, which prediction follows from then on, and move the registry's aliases.
+
+    Where the use case declares a shadow or canary and its service answers, 2. records the beginning of that trial
+    instead and waits for nothing: the service's guard decides, and `roll_out` follows it.
     """
     with occasion(use_case, period, as_of) as this:
         return serve(this.workspace, _newest(this), this.as_of)
 
 
-def serve(workspace: Workspace, judged: Judged, as_of: datetime) -> Released:
-    """Release a version from a moment on, and tell it."""
-    released = release_version(workspace, judged, as_of)
-    project_aliases(workspace)
-    about = f"Version {released.version} serves"
-    publish_markdown(workspace.use_case.slug, "release", release_report(released), about)
-    tell(workspace, released, as_of)
-    return released
+def serve(workspace: Workspace, judged: Judged, as_of: datetime) -> Released | RolloutStarted:
+    """Release a version from a moment on, or begin its trial, and tell it."""
+    made = release_version(workspace, judged, as_of, now())
+    if isinstance(made, RolloutStarted):
+        report, about = rollout_report(workspace.state(), made.number), f"Version {made.version} is on trial"
+        publish_markdown(workspace.use_case.slug, "rollout", report, about)
+    else:
+        project_aliases(workspace)
+        about = f"Version {made.version} serves"
+        publish_markdown(workspace.use_case.slug, "release", release_report(made), about)
+    tell(workspace, made, as_of)
+    return made
 
 
 def _newest(this: Occasion) -> Judged:

@@ -25,6 +25,7 @@ def pipeline(use_case: str, period: str | None = None, as_of: datetime | None = 
     2. Score it with the champion, and measure how the champion does: now, and in periods whose labels came late.
     3. Decide whether a challenger is due.
     4. If so, train it, let the gate judge it, and release it when it passed, unless another run does so already.
+       Where a trial by real requests comes first, it begins, and another run follows it.
 
     Every step is found done when it was done before, so that a repeated run changes nothing.
     """

@@ -10,7 +10,7 @@ from flows.deployment import serve
 from flows.occasion import Occasion, occasion
 from flows.policy import POLICY
 from flows.registration import show_verdict
-from perennial.records import Answer, Answered, Judged, Promoted, Released
+from perennial.records import Answer, Answered, Judged, Promoted, Released, RolloutStarted
 from perennial.workspace import Workspace
 from tasks.artifacts import promotion_report, publish_journal, publish_markdown
 from tasks.events import tell
@@ -21,16 +21,16 @@ from tasks.registration import judge_challenger, project_aliases, register_model
 @flow(**POLICY, description="Take a model over from another environment, judge it here, and let it serve.")
 def promote(
     use_case: str, source: str, version: int | None = None, as_of: datetime | None = None
-) -> Released | Judged | Answered:
+) -> Released | RolloutStarted | Judged | Answered:
     """Promote a version, by default the champion of the source, to the environment that this runs in.
 
     1. Copy it with its evidence, every file by its digest.
     2. Register it here, and let the gate judge it on the data of this environment.
     3. Wait for a person where the environment asks one; no answer in time is a no.
-    4. Let it serve.
+    4. Let it serve, or begin its trial.
 
     Returns:
-        The release; the verdict if the gate did not pass it, or the answer if the person said no.
+        The release or the trial; the verdict if the gate did not pass it, or the answer if the person said no.
     """
     with occasion(use_case, None, as_of) as this:
         promoted = receive_model(this.workspace, _source(this, source), version, this.as_of)

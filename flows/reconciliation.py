@@ -6,14 +6,16 @@ from prefect import flow
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 
 from blocks.environment import current_settings
+from flows.entry import now
 from flows.occasion import occasion
 from flows.policy import POLICY
 from perennial.errors import PerennialError, Permanent
 from perennial.use_case_file import use_case_slugs
 from perennial.watch.lost_runs import check_patience
 from tasks.artifacts import publish_markdown
-from tasks.reconciliation import mend_runs, start_overdue, tell_again
+from tasks.reconciliation import follow_rollout, mend_runs, start_overdue, tell_again
 from tasks.registration import project_aliases
+from tasks.rollout import correct_predictions, guard_release, show_corrections
 
 SLOWEST_HEARTBEAT = 180
 """Seconds between the heartbeats of runs where nothing says otherwise, as Prefect has it by default."""
@@ -28,9 +30,10 @@ def reconcile(use_case: str | None = None, patience: float = 900) -> list[str]:
     """Make good what was lost, for one use case or all; doing it again changes nothing.
 
     1. Free the slots of lost runs, and start crashed ones again, a bounded number of times.
-    2. Let the registry's aliases say what the journal says.
-    3. Start every retraining that was asked for, or should have been, and that nobody works on.
-    4. Tell again the newest news that the server never heard.
+    2. Take the steps of a trial or rollback that are due, and let the registry's aliases say what the journal says.
+    3. Start every retraining and follow every trial that nobody works on.
+    4. Score again what withdrawn releases wrote.
+    5. Tell again the newest news that the server never heard.
 
     `patience` is how many seconds a run may be silent before it counts as lost: at least three heartbeats.
     """
@@ -51,8 +54,13 @@ def reconcile(use_case: str | None = None, patience: float = 900) -> list[str]:
 
 def _follow(slug: str) -> list[str]:
     with occasion(slug) as this:
-        moved = [f"move the alias: {one}" for one in project_aliases(this.workspace)]
-        done = [*moved, *start_overdue(this.workspace), *tell_again(this.workspace)]
+        guarded = guard_release(this.workspace, now())
+        done = [*guarded.steps, *(f"move the alias: {one}" for one in project_aliases(this.workspace))]
+        done += [*start_overdue(this.workspace), *follow_rollout(this.workspace)]
+        done += show_corrections(this.workspace, correct_predictions(this.workspace, this.as_of), this.as_of)
+        done += tell_again(this.workspace)
+        if guarded.trouble:
+            raise NotReconciled(guarded.trouble)
         return [f"`{slug}`: {one}" for one in done]
 
 

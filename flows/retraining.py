@@ -14,7 +14,7 @@ from flows.registration import register
 from flows.training import train
 from perennial.errors import Permanent
 from perennial.model.requirements import NotEnoughRows
-from perennial.records import Answer, RetrainingClaimed, RetrainingEnded
+from perennial.records import Answer, RetrainingClaimed, RetrainingEnded, RolloutStarted
 from perennial.retraining import Outcome
 from perennial.watch.claims import ClaimLost, Suppressed, require_claim
 from tasks.monitoring import decide_on_retraining
@@ -27,7 +27,7 @@ def retrain(use_case: str, period: str | None = None, as_of: datetime | None = N
 
     1. Ask the policy what follows from the measurement of the period, or find that it was asked before.
     2. Claim the retraining; where there is none, or another run has it, this one ends as `Suppressed`, with why.
-    3. Train, let the gate judge, and release what it passed.
+    3. Train, let the gate judge, and release what it passed, or begin its trial.
 
     `reason` is for people: what was seen. It decides nothing.
     """
@@ -70,8 +70,8 @@ def _renew(this: Occasion, claimed: RetrainingClaimed) -> tuple[Outcome, str]:
     require_claim(this.workspace, claimed)
     if verdict.answer is not Answer.PASS:
         return Outcome.NOT_RELEASED, verdict.reasons[0]
-    deploy(**this.parameters)
-    return Outcome.RELEASED, verdict.reasons[0]
+    made = deploy(**this.parameters)
+    return Outcome.ON_TRIAL if isinstance(made, RolloutStarted) else Outcome.RELEASED, verdict.reasons[0]
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ class Outcome(StrEnum):
     """How a request ended."""
 
     RELEASED = "released"
+    ON_TRIAL = "on-trial"
+    """The gate passed the challenger, and real requests decide on the rest: its rollout is followed by another run."""
     NOT_RELEASED = "not-released"
     """The gate did not pass the challenger."""
     TOO_FEW_ROWS = "too-few-rows"

@@ -31,6 +31,7 @@ from perennial.records import (
     Registered,
     Released,
     Trained,
+    Verdict,
 )
 from perennial.settings import Settings
 from perennial.workspace import Workspace
@@ -127,6 +128,12 @@ def release_report(released: Released) -> str:
     """Which version serves now, instead of which, and why."""
     before = f"in place of version {released.replaces}" if released.replaces else "as the first"
     return f"## Release {released.number}: version {released.version} serves, {before}\n\n{released.reason}"
+
+
+def verdict_report(title: str, verdict: Verdict) -> str:
+    """A verdict under a title: the answer first, then why, then every number."""
+    numbers = markdown_table(("number", "value"), [(name, _value(one)) for name, one in verdict.numbers.items()])
+    return f"## {_MARKS[verdict.answer]} {title}: {verdict.answer}\n\n{bullets(verdict.reasons)}\n\n{numbers}"
 
 
 def promotion_report(promoted: Promoted, judged: Judged) -> str:

@@ -2,18 +2,18 @@
 
 from datetime import datetime
 
-from perennial.records import Judged, Released
+from perennial.records import Judged, Released, RolloutStarted
 from perennial.workspace import Workspace
 from tasks import policies
 from tasks.policies import task
 
 
 @task(**policies.COMPUTING, task_run_name="release version {judged.version}")
-def release_version(workspace: Workspace, judged: Judged, as_of: datetime) -> Released:
-    """Check that a version loads, and make it the champion if the gate passed it."""
-    from perennial.release.releases import release
+def release_version(workspace: Workspace, judged: Judged, as_of: datetime, now: datetime) -> Released | RolloutStarted:
+    """Check that a version loads, and let it serve if the gate passed it, or begin the trial that is declared."""
+    from perennial.release.rollout import begin
 
-    return release(workspace, judged, as_of)
+    return begin(workspace, judged, as_of, now)
 
 
 @task(**policies.COMPUTING, task_run_name="withdraw the champion")

@@ -3,7 +3,19 @@
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from perennial.records import Accepted, Level, Measured, Promoted, Record, Released
+from perennial.records import (
+    Accepted,
+    Level,
+    Measured,
+    PredictionsCorrected,
+    ProbationEnded,
+    Promoted,
+    Record,
+    Released,
+    RolloutEnded,
+    RolloutStarted,
+    Verdict,
+)
 
 
 class News(NamedTuple):
@@ -43,8 +55,29 @@ def _news(record: Record) -> list[News]:
             return [News("promotion.received", f"{record.model}/{record.trained.labels}", told)]
         case Measured():
             return _findings(record)
+        case RolloutStarted() | RolloutEnded() | ProbationEnded() | PredictionsCorrected():
+            return [_of_service(record)]
         case _:
             return []
+
+
+def _of_service(record: RolloutStarted | RolloutEnded | ProbationEnded | PredictionsCorrected) -> News:
+    match record:
+        case RolloutStarted():
+            told: dict[str, Any] = {"number": record.number, "rollout": record.rollout, "version": record.version}
+            told |= {"against": record.against_version, "deadline": record.deadline.isoformat()}
+            return News("rollout.started", str(record.number), told)
+        case RolloutEnded():
+            return News("rollout.ended", str(record.number), {"number": record.number, **_said(record.verdict)})
+        case ProbationEnded():
+            return News("probation.ended", str(record.release), {"release": record.release, **_said(record.verdict)})
+        case PredictionsCorrected():
+            told = {"withdrawn": record.withdrawn, "release": record.release, "version": record.version}
+            return News("predictions.corrected", record.batch, {**told, "rows": record.rows, "batch": record.batch})
+
+
+def _said(verdict: Verdict) -> dict[str, Any]:
+    return {"answer": verdict.answer.value, "reason": verdict.reasons[0], "reasons": list(verdict.reasons)}
 
 
 def _findings(measured: Measured) -> list[News]:

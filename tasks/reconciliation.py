@@ -7,7 +7,13 @@ from uuid import UUID
 
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName, FlowRunFilter
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterName,
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+)
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
@@ -67,6 +73,20 @@ def start_overdue(workspace: Workspace) -> list[str]:
     return [f"{one.action} the retraining of entry {one.request.number}: {one.reason}" for one in found]
 
 
+@task(**policies.TALKING, task_run_name="follow what is on trial")
+def follow_rollout(workspace: Workspace) -> list[str]:
+    """Start a run that follows the version on trial where none does; what becomes of it, the guards decide anyway."""
+    slug, rollout = workspace.use_case.slug, workspace.state().rollout
+    if rollout is None:
+        return []
+    deployment, number = f"roll-out/{workspace.settings.environment}", rollout.started.number
+    with get_client(sync_client=True) as client:
+        if any(one.parameters.get("use_case") == slug for one in _unfinished(client, workspace, "roll-out")):
+            return []
+    _start_once(workspace, deployment, {"use_case": slug}, f"{deployment}/{slug}/{number}")
+    return [f"follow the trial of version {rollout.started.version}"]
+
+
 @task(**policies.TALKING, task_run_name="tell what was lost")
 def tell_again(workspace: Workspace) -> list[str]:
     """Announce the newest news again where the server has no event of them."""
@@ -86,18 +106,21 @@ def tell_again(workspace: Workspace) -> list[str]:
 
 def _start(workspace: Workspace, request: Request, reason: str) -> None:
     """Start a run, once for each time the request was taken up; where that run has ended in vain, another."""
-    slug, environment = workspace.use_case.slug, workspace.settings.environment
+    slug, deployment = workspace.use_case.slug, f"retrain/{workspace.settings.environment}"
     parameters = {"use_case": slug, "period": request.decided.period, "as_of": request.at.isoformat(), "reason": reason}
+    _start_once(workspace, deployment, parameters, f"{deployment}/{slug}/{request.number}/{len(request.claims)}")
+
+
+def _start_once(workspace: Workspace, deployment: str, parameters: dict[str, Any], what: str) -> None:
+    """Start a run of a deployment for something; where the run that was started for it has ended, another."""
     for count in range(TRIES):
-        key = f"retrain/{environment}/{slug}/{request.number}/{len(request.claims)}/{count}"
+        key = f"{what}/{count}"
         try:
-            run = run_deployment(
-                f"retrain/{environment}", parameters=parameters, idempotency_key=key, timeout=0, as_subflow=False
-            )
+            run = run_deployment(deployment, parameters=parameters, idempotency_key=key, timeout=0, as_subflow=False)
         except ObjectNotFound:
             raise NotDeployed(
-                f"The server has no deployment `retrain/{environment}`, so the retraining of entry {request.number} of "
-                f"`{slug}` cannot be started. Run `perennial apply --env {environment}` first."
+                f"The server has no deployment `{deployment}`, so nothing was started for `{what}`. Run "
+                f"`perennial apply --env {workspace.settings.environment}` first."
             ) from None
         if not (run.state and run.state.is_final()):  # type: ignore[union-attr]
             return
@@ -110,6 +133,16 @@ def _abandon(workspace: Workspace, request: Request, reason: str) -> None:
     end(workspace, request.claim, Outcome.ABANDONED, reason)
     told = {"period": request.decided.period, "as_of": request.at.isoformat(), "reason": reason}
     announce(workspace, "retraining.abandoned", f"{request.number}/{request.claim.number}", told)
+
+
+def _unfinished(client: SyncPrefectClient, workspace: Workspace, flow: str) -> list[FlowRun]:
+    """Return the runs of a flow's deployment that wait or run."""
+    states = ["SCHEDULED", "PENDING", "RUNNING", "PAUSED"]
+    return client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
+        deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[workspace.settings.environment])),
+        flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": states}}}),
+    )
 
 
 def _now(client: SyncPrefectClient) -> datetime:

@@ -6,9 +6,21 @@ from datetime import datetime
 from typing import Literal
 
 from perennial.periods import Period
-from perennial.records import Accepted, Entry, Measured, Released, RetrainingDecided
+from perennial.records import (
+    Accepted,
+    Entry,
+    Measured,
+    PredictionsCorrected,
+    ProbationEnded,
+    Released,
+    RetrainingDecided,
+    RolloutEnded,
+    RolloutStarted,
+)
 from perennial.state import Request, State
 from perennial.watch.claims import TRIES, Life
+
+_TOLD = (Accepted, Measured, Released, RolloutStarted, RolloutEnded, ProbationEnded, PredictionsCorrected)
 
 
 @dataclass(frozen=True)
@@ -44,9 +56,7 @@ def overdue(state: State, lives: Mapping[str, Life], now: datetime) -> list[Over
 
 def latest_news(entries: Iterable[Entry]) -> list[Entry]:
     """Return the newest entry of each kind that events tell of, for those whose event was lost."""
-    newest = {
-        type(entry.record): entry for entry in entries if isinstance(entry.record, Accepted | Measured | Released)
-    }
+    newest = {type(entry.record): entry for entry in entries if isinstance(entry.record, _TOLD)}
     return sorted(newest.values(), key=lambda entry: entry.seq)
 
 
