@@ -20,12 +20,14 @@ from cli.arguments import (
     slugs,
 )
 from cli.deploying import add_commands as add_deploying
+from cli.drill import drill
 from cli.events import app as events
 from cli.explaining import explain
 from cli.metrics import metrics
 from cli.output import Commands, console, show
 from cli.promoting import add_commands as add_promoting
 from cli.quarantine import app as quarantine
+from cli.rollout import add_commands as add_rollout
 from cli.serving import serve
 from perennial.periods import Every
 
@@ -41,7 +43,9 @@ app.add_typer(quarantine, name="quarantine")
 app.add_typer(events, name="events")
 add_deploying(app)
 add_promoting(app)
+add_rollout(app)
 app.command()(explain)
+app.command(rich_help_panel="Services")(drill)
 app.command(rich_help_panel="Services")(serve)
 app.command(rich_help_panel="Services")(metrics)
 

@@ -31,6 +31,7 @@ MODULES = {
     "pipeline": "flows.pipeline",
     "promote": "flows.promotion",
     "rollback": "flows.rollback",
+    "roll_out": "flows.rollout",
 }
 """Where each flow is."""
 
