@@ -122,6 +122,10 @@ class OnlineFeatures:
         self._engine.prepare(name, encoder.select(f"({typed})", kept))
         return OnlineQuery(self, name, encoder)
 
+    def plan(self) -> str:
+        """Return how the engine would answer, for people and tests."""
+        return "\n".join(one[1] for one in self._engine.rows(f"EXPLAIN {self._request}"))
+
     def run(self, name: str, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
         """Run a prepared query over rows; what it gives is in the order of the rows.
 

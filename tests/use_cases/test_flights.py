@@ -1,4 +1,5 @@
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -11,30 +12,34 @@ from perennial.data.engine import Engine
 from perennial.data.features import build_features, snapshot_view
 from perennial.data.landing import receive
 from perennial.data.leakage import audit
+from perennial.data.online import OnlineFeatures
+from perennial.data.recomputing import recomputed
 from perennial.data.views import open_views
+from perennial.model.encoding import Encoder
 from perennial.periods import Period
 from perennial.records import Answer
 from perennial.settings import Settings
 from perennial.workspace import Workspace
 
-JANUARY = Period.parse("2013-01")
+JANUARY, MARCH = Period.parse("2013-01"), Period.parse("2013-03")
 
 
 class Flights:
-    """January of one use case in a lake of its own, with its rows at hand."""
+    """Some months of one use case, by default January, in a lake of its own; features of the last, rows of all."""
 
-    def __init__(self, slug: str, folder: Path) -> None:
+    def __init__(self, slug: str, folder: Path, months: Sequence[Period] = (JANUARY,)) -> None:
         self.home = folder / "use_cases"
         copytree(Path(__file__).parents[2] / "use_cases", self.home)
         settings = Settings(environment="test", storage_root=str(folder / "storage"), use_cases=str(self.home))
         self.ws = Workspace.open(slug, settings)
-        self.accepted = {
-            name: accept(self.ws, receive(self.ws, name, JANUARY, JANUARY.end), JANUARY.end)
-            for name in self.ws.use_case.sources
-        }
-        self.built = build_features(self.ws, JANUARY, JANUARY.end)
+        for month in months:
+            self.accepted = {
+                name: accept(self.ws, receive(self.ws, name, month, month.end), month.end)
+                for name in self.ws.use_case.sources
+            }
+        self.built = build_features(self.ws, months[-1], months[-1].end)
         with Engine(settings) as engine:
-            open_views(engine, self.ws, Period.parse("2013-02").end)
+            open_views(engine, self.ws, months[-1].next().end)
             snapshot_view(engine, self.ws, [self.built.partition], "snapshot")
             self.features = rows(engine, "snapshot").sort("flight_id")
             self.flights, self.outcomes, self.weather = (
@@ -149,3 +154,100 @@ def test_a_query_that_forgets_when_things_became_known_is_caught(name: str, requ
     path.write_text(honest)
     assert verdict.answer is Answer.FAIL
     assert any("carrier" in reason for reason in verdict.reasons)
+
+
+def encoder(case: Flights) -> Encoder:
+    texts = {name for name, kind in case.features.schema.items() if kind == pl.String} - {"flight_id"}
+    features = [name for name in case.features.columns if name not in ("flight_id", "event_time")]
+    return Encoder(features=tuple(features), categories=dict.fromkeys(texts, ("EWR", "UA", "Turbo-fan")))
+
+
+def requests(flights: pl.DataFrame) -> list[dict[str, Any]]:
+    return flights.drop("event_time", "known_at").to_dicts()
+
+
+def answered(online: OnlineFeatures, coded: Encoder, rows: list[dict[str, Any]], together: int) -> pl.DataFrame:
+    """Features of requests in their order, with their key, asked for so many together."""
+    query = online.prepared(coded)
+    found: list[dict[str, Any]] = []
+    for start in range(0, len(rows), together):
+        found += query.ask(rows[start : start + together]).dicts()
+    keyed = [{"flight_id": row["flight_id"], **one} for row, one in zip(rows, found, strict=True)]
+    return pl.DataFrame(keyed, infer_schema_length=None)
+
+
+def differing(online: pl.DataFrame, offline: pl.DataFrame) -> list[str]:
+    """Features with a cell that is not the same to the last bit."""
+    both = online.sort("flight_id"), offline.sort("flight_id")
+    assert both[0]["flight_id"].equals(both[1]["flight_id"])
+    names = [name for name in offline.columns if name not in ("flight_id", "event_time")]
+    assert [name for name in online.columns if name != "flight_id"] == names
+    return [name for name in names if not both[0][name].cast(both[1][name].dtype).equals(both[1][name])]
+
+
+@pytest.mark.parametrize("name", ["delay", "duration"])
+def test_online_features_are_those_of_training_in_every_cell(name: str, request: pytest.FixtureRequest):
+    case: Flights = request.getfixturevalue(name)
+    flights = case.flights.filter(pl.col("event_time") < JANUARY.end)
+    shuffled = requests(flights.sample(fraction=1.0, shuffle=True, seed=7))
+    some = requests(flights.sample(160, seed=8))
+    known = case.features.filter(pl.col("flight_id").is_in([one["flight_id"] for one in some]))
+    with OnlineFeatures(case.ws, JANUARY.end) as online:
+        assert len(shuffled) == 26_865
+        assert differing(answered(online, encoder(case), shuffled, 1000), case.features) == []
+        assert differing(answered(online, encoder(case), some, 16), known) == []
+        assert differing(answered(online, encoder(case), some, 1), known) == []
+
+
+@pytest.mark.parametrize("name", ["delay", "duration"])
+def test_a_stale_reference_shows(name: str, request: pytest.FixtureRequest):
+    case: Flights = request.getfixturevalue(name)
+    late = case.flights.filter(pl.col("event_time").dt.day() == 30)
+    known = case.features.filter(pl.col("flight_id").is_in(late["flight_id"].to_list()))
+    with OnlineFeatures(case.ws, datetime(2013, 1, 20, tzinfo=UTC)) as online:
+        found = differing(answered(online, encoder(case), requests(late), 1000), known)
+    assert {"carrier_late_28d", "origin_late_4h", "temp"} <= {*found} or "carrier_pace_28d" in found
+    assert not {"carrier", "distance", "weekday", "departs", "seats"} & {*found}
+
+
+@pytest.mark.parametrize("name", ["delay", "duration"])
+def test_requests_that_no_delivery_ever_had_are_computed_alike(name: str, request: pytest.FixtureRequest):
+    case: Flights = request.getfixturevalue(name)
+    usual = requests(case.flights.filter(pl.col("event_time").dt.day() == 25).sample(6, seed=5))
+    least = {column: None for column, one in case.ws.use_case.sources["flights"].columns.items() if one.nullable}
+    odd = [
+        usual[0] | {"carrier": "ZZ", "origin": "XXX", "dest": "QQQ", "tailnum": "N0"},
+        {key: value for key, value in usual[1].items() if key not in least},
+        usual[2] | {"tailnum": None, "sched_arr_time": 2400, "distance": 6000},
+        usual[3] | {"scheduled_departure": datetime(2013, 2, 28, 23, 59, tzinfo=UTC)},
+        usual[4] | {"scheduled_departure": datetime(2031, 1, 1, tzinfo=UTC), "year": 2031},
+        usual[5],
+        usual[5] | {"dest": "ATL", "carrier": "DL"},
+    ]
+    with OnlineFeatures(case.ws, JANUARY.end) as online:
+        query = online.prepared(encoder(case))
+        together, alone = query.ask(odd), [query.ask([one]) for one in odd]
+        offline = recomputed(case.ws, online.rests_on, odd)
+    assert together.dicts() == offline
+    assert [one.dicts()[0] for one in alone] == offline
+
+
+@pytest.mark.parametrize("name", ["delay", "duration"])
+def test_a_request_plans_no_join_and_scans_no_table(name: str, request: pytest.FixtureRequest):
+    case: Flights = request.getfixturevalue(name)
+    with OnlineFeatures(case.ws, JANUARY.end) as online:
+        plan = online.plan()
+    assert not [one for one in ("Hash Join", "Table Scan", "Nested Loop", "Seq Scan") if one.lower() in plan.lower()]
+
+
+@pytest.mark.long
+def test_the_declared_history_reaches_back_far_enough_for_what_is_asked_now(tmp_path: Path):
+    months = [Period.parse(f"2013-0{number}") for number in (1, 2, 3)]
+    case = Flights("flight-delay", tmp_path, months)
+    for first, reaches in ((16, True), (2, False)):
+        asked = (pl.col("event_time") >= datetime(2013, 3, first, tzinfo=UTC)) & (pl.col("event_time") < MARCH.end)
+        flights = case.flights.filter(asked)
+        known = case.features.filter(pl.col("flight_id").is_in(flights["flight_id"].to_list()))
+        with OnlineFeatures(case.ws, MARCH.end) as online:
+            found = differing(answered(online, encoder(case), requests(flights), 1000), known)
+        assert (found == []) is reaches
