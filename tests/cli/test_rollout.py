@@ -14,7 +14,6 @@ from perennial.release.reports import Counts
 from perennial.workspace import Workspace
 from tests.perennial.release.trials import open_shop, record, released, replicas, tried
 
-
 BASELINE = {"rollout/1/baseline": Counts(answers=60)}
 
 

@@ -29,7 +29,9 @@ def test_without_a_block_nobody_is_told_and_all_else_is_the_same() -> None:
 
 
 def test_what_is_started_is_deployed() -> None:
-    deployed = {one["entrypoint"].rpartition(".")[2] for one in read_definition("prod")["deployments"]}
+    deployed = {
+        one["entrypoint"].rpartition(".")[2].replace("_", "-") for one in read_definition("prod")["deployments"]
+    }
     started = {action.deployment for one in EVERY for action in one.actions if isinstance(action, StartRun)}
     assert started == {"retrain/prod", "pipeline/prod", "validate/prod", "reconcile/prod", "roll-out/prod"}
     assert {one.partition("/")[0] for one in started} <= deployed
