@@ -47,3 +47,7 @@ class Constant:
     def importance(self, names: Sequence[str]) -> dict[str, float]:
         """Say that no column counts."""
         return dict.fromkeys(names, 0.0)
+
+    def contributions(self, x: Matrix) -> Matrix:
+        """Say that all of the score is the base, a probability too as it is."""
+        return np.hstack([np.zeros_like(x), np.full((len(x), 1), self.value)])

@@ -42,6 +42,12 @@ class Fitted(Protocol):
     def importance(self, names: Sequence[str]) -> dict[str, float]:
         """Return how much each column counts, as shares that sum to 1 (or to 0, for a constant)."""
 
+    def contributions(self, x: Matrix) -> Matrix:
+        """Return what each column adds to a row's score, and the base last, shape (n, columns + 1).
+
+        A row of it sums to the score, where scores are probabilities to their log odds.
+        """
+
 
 def shares(weights: dict[str, float]) -> dict[str, float]:
     """Return weights as shares of their sum; all 0 where the sum is."""

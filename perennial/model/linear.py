@@ -77,6 +77,26 @@ class Linear:
             found[names[place]] = float(group.std())
         return shares(found)
 
+    def contributions(self, x: Matrix) -> Matrix:
+        """Return coefficient times value of each column, the intercept as base.
+
+        A number counts from its mean on the fitted rows, where a missing one lies too; a category from none. For
+        numbers that vary independently these are the Shapley values (Lundberg and Lee 2017, corollary 1).
+        """
+        columns, model = self.pipeline.named_steps["columns"], self.pipeline.named_steps["model"]
+        values = columns.transform(x)
+        dense = values.toarray() if hasattr(values, "toarray") else values
+        parts = np.asarray(dense, dtype=np.float64) * np.ravel(model.coef_)
+        found = np.zeros((len(x), x.shape[1] + 1))
+        numeric, coded = columns.output_indices_["numeric"], columns.output_indices_["categorical"]
+        found[:, columns.transformers_[0][2]] = parts[:, numeric]
+        sizes = [len(one) for one in getattr(columns.named_transformers_["categorical"], "categories_", ())]
+        groups = np.split(parts[:, coded], np.cumsum(sizes)[:-1], axis=1) if sizes else []
+        for place, group in zip(columns.transformers_[1][2], groups, strict=True):
+            found[:, place] = group.sum(axis=1)
+        found[:, -1] = np.ravel(model.intercept_)[0]
+        return found
+
 
 def _drawn(rows: int, limit: int, seed: int) -> Any:
     if rows <= limit:

@@ -1,0 +1,52 @@
+"""What each feature added to the score of single rows, for people who ask why; it says nothing of cause."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from perennial.data.engine import Engine
+from perennial.model.artifact import Model
+from perennial.model.constant import Constant
+from perennial.settings import Settings
+from perennial.values import Frozen
+
+
+class Contributions(Frozen):
+    """One row's score taken apart: `base` and the features sum to it, in `unit`."""
+
+    unit: Literal["log odds", "score"]
+    """Log odds where the score is a probability: they add up, probabilities do not."""
+    base: float
+    """Before any feature is known."""
+    features: dict[str, float]
+
+
+def contributions(model: Model, rows: Sequence[Mapping[str, Any]]) -> list[Contributions]:
+    """Take the scores of some feature rows apart, in their order.
+
+    Trees give exact Shapley values by TreeSHAP (Lundberg et al. 2020, Nature Machine Intelligence 2, 56-67), linear
+    models coefficient times value, a baseline nothing but its base.
+
+    Args:
+        model: That scored them.
+        rows: Features by name, as they are logged; what the model does not use is ignored.
+
+    Raises:
+        KeyError: A feature of the model is not among a row's.
+    """
+    encoder = model.encoder
+    kinds = {name: pa.string() if name in encoder.categories else pa.float64() for name in encoder.features}
+    table = pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in kinds.items()})
+    with Engine(Settings(environment="explaining", storage_root="", threads=1)) as engine:
+        engine.arrow("rows_to_explain", table)
+        matrix = encoder.matrix(engine.table(encoder.select("rows_to_explain"), name="encode"))
+    in_odds = model.estimator.task == "binary" and not isinstance(model.fitted, Constant)
+    return [
+        Contributions(
+            unit="log odds" if in_odds else "score",
+            base=parts[-1],
+            features=dict(zip(encoder.features, parts, strict=False)),
+        )
+        for parts in model.fitted.contributions(matrix).tolist()
+    ]
