@@ -21,7 +21,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@touch $@
 
 demo: up ## Live through the flights of 2013 month by month (DEMO_MONTHS=4 for a short one)
-	@$(BIN)/perennial backfill flight-delay --periods $(DEMO_MONTHS)
+	@$(BIN)/perennial backfill flight-delay --periods $(DEMO_MONTHS) --traffic 20
+	@$(BIN)/perennial drill flight-delay
 
 test: setup ## Run the tests that need nothing but this checkout (under 10 minutes)
 	@$(BIN)/python -m pytest -q -m "not long"

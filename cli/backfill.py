@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from blocks.stack import MLFLOW, PREFECT, read_stack
+from cli.asked_service import AskedService, asking
 from cli.story import show, tell
 from perennial.errors import Permanent
 from perennial.periods import Period
@@ -30,7 +31,7 @@ class NoBeginning(Permanent):
 
 
 def run(
-    use_cases: list[str], first: Period | None, periods: int, settings: Settings, console: Console
+    use_cases: list[str], first: Period | None, periods: int, settings: Settings, console: Console, traffic: float = 0
 ) -> dict[str, Any]:
     """Run the pipeline for some periods in a row, as it would have run at the end of each.
 
@@ -40,6 +41,7 @@ def run(
         periods: How many.
         settings: The environment to run in.
         console: Where the timeline is told.
+        traffic: Requests a second that the online service of each use case gets meanwhile, where one runs here.
 
     Returns:
         Per use case the seconds it took, its versions and the newest report, for `--json`.
@@ -58,7 +60,8 @@ def run(
             started = monotonic()
             begin = first or _beginning(workspace)
             try:
-                _run_periods(workspace, begin, periods, console)
+                with asking(workspace, traffic) as service:
+                    _run_periods(workspace, begin, periods, console, service)
             finally:  # a period that failed leaves those before it, and where to look at it
                 summary[slug] = _summary(workspace, round(monotonic() - started, 1))
                 console.print(_registry_table(workspace, summary[slug]["versions"]))
@@ -83,17 +86,20 @@ def _beginning(workspace: Workspace) -> Period:
     return Period.parse(workspace.use_case.starts)
 
 
-def _run_periods(workspace: Workspace, first: Period, periods: int, console: Console) -> None:
+def _run_periods(
+    workspace: Workspace, first: Period, periods: int, console: Console, service: AskedService | None
+) -> None:
     from flows.pipeline import pipeline
 
     for period in islice(_from(first), periods):
         before = workspace.state().seq
+        if service:
+            service.expect(workspace, is_new=all(one.at != period.end for one in workspace.journal.entries()))
         with console.status(f"{period}: running the pipeline ..."):
             pipeline(workspace.use_case.slug, period=period.label, as_of=period.end)
         entries = workspace.journal.entries()
-        _tell_period(
-            workspace, period, [one for one in entries if one.at == period.end], len(entries) > before, console
-        )
+        told = [one for one in entries if one.at == period.end]
+        _tell_period(workspace, period, told, any(one.seq > before for one in told), console, service)
 
 
 def _from(period: Period) -> Iterator[Period]:
@@ -102,12 +108,22 @@ def _from(period: Period) -> Iterator[Period]:
         period = period.next()
 
 
-def _tell_period(workspace: Workspace, period: Period, entries: list[Entry], is_new: bool, console: Console) -> None:
+def _tell_period(
+    workspace: Workspace,
+    period: Period,
+    entries: list[Entry],
+    is_new: bool,
+    console: Console,
+    service: AskedService | None,
+) -> None:
     lines = Table.grid(padding=(0, 1))
     lines.add_column(width=len(period.label))
     lines.add_column(width=8, style="dim")
     lines.add_column(overflow="fold")
-    for number, (stage, sentence) in enumerate(tell(entries, workspace.use_case.metrics.primary)):
+    said = tell(entries, workspace.use_case.metrics.primary)
+    if service and is_new:
+        said += service.told([one.record for one in entries])
+    for number, (stage, sentence) in enumerate(said):
         lines.add_row(f"[bold]{period}[/]" if number == 0 else "", stage, sentence)
     if not is_new:
         lines.add_row("", "", "[dim]all of this was there already; nothing was done again[/]")

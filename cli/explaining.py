@@ -44,7 +44,16 @@ def _find(request_id: str, use_case: str | None) -> "tuple[Workspace, list[Asked
 
 
 def _contributions(workspace: "Workspace", answers: "list[AskedAnswer]") -> list[dict[str, float]]:
-    return [{} for _ in answers]
+    from perennial.model.artifact import load_model
+    from perennial.model.contributions import contributions
+
+    models = {one.version: model for model, one in workspace.state().registered.items()}
+    known = {one.model_version for one in answers} & models.keys()
+    loaded = {version: load_model(workspace.store, models[version]) for version in known}
+    return [
+        contributions(loaded[one.model_version], [one.features])[0].features if one.model_version in loaded else {}
+        for one in answers
+    ]
 
 
 def _drawn(workspace: "Workspace", answers: "list[AskedAnswer]", counted: list[dict[str, float]]) -> RenderableType:
@@ -88,7 +97,7 @@ def _values(title: str, values: dict[str, Any], counted: dict[str, float]) -> Ta
     table.add_column(title, overflow="fold")
     table.add_column("value", overflow="fold", justify="right")
     if counted:
-        table.add_column("added to the score", no_wrap=True)
+        table.add_column("added to the score (log odds where it is a probability)", overflow="fold")
     most = max(map(abs, counted.values()), default=0.0) or 1.0
     for name, value in values.items():
         added = [_bar(counted.get(name, 0.0), most)] if counted else []

@@ -85,6 +85,9 @@ def backfill(
         str | None, typer.Option("--from", help="First period; by default where the use case starts.")
     ] = None,
     periods: Annotated[int, typer.Option("--periods", min=1, help="How many periods.")] = 12,
+    traffic: Annotated[
+        float, typer.Option("--traffic", min=0, max=500, help="Requests a second to the online service meanwhile.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Run past periods in a row, each as of its end, and tell what was decided."""
@@ -95,7 +98,7 @@ def backfill(
 
     begin = Period.parse(first) if first else None
     told = Console(stderr=True, highlight=False) if as_json else console
-    summary = run(use_cases or [], begin, periods, environment(), told)
+    summary = run(use_cases or [], begin, periods, environment(), told, traffic)
     show(summary, lambda: None, as_json)
 
 

@@ -1,0 +1,64 @@
+"""An online service that is asked while a backfill makes releases, and what the timeline tells of it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from blocks.stack import read_stack, serving_name
+from perennial.records import Record, Released
+from perennial.workspace import Workspace
+
+if TYPE_CHECKING:
+    from deployments.drill.swaps import Swaps
+    from deployments.drill.traffic import Traffic
+
+_PATIENCE = 20.0
+"""Seconds that a timeline waits for the last replica to take on a release."""
+
+
+class AskedService:
+    """The running service of a use case, with requests on their way to it."""
+
+    def __init__(self, swaps: "Swaps", traffic: "Traffic") -> None:
+        self._swaps, self._traffic = swaps, traffic
+        self._answered = self._failed = 0
+
+    def expect(self, workspace: Workspace, is_new: bool) -> None:
+        """Ask for the newest rows while a period is lived through, and nothing while one is only told again."""
+        from deployments.drill.traffic import newest_rows
+
+        self._traffic.rows = newest_rows(workspace) if is_new else []
+
+    def told(self, records: Sequence[Record]) -> list[tuple[str, str]]:
+        """Say how the releases among some records reached the service."""
+        return [("serve", self._swap(one)) for one in records if isinstance(one, Released)]
+
+    def _swap(self, released: Released) -> str:
+        swap = self._swaps.of(released.number, _PATIENCE)
+        if swap is None:
+            return f"[yellow]release {released.number} is not on every replica yet[/]; see `perennial status`"
+        sent = self._traffic.sent
+        answered, failed = sent.answered - self._answered, sent.failed - self._failed
+        self._answered, self._failed = sent.answered, sent.failed
+        took = f"release {swap.release} on {swap.replicas} of {swap.replicas} replicas after {swap.seconds:.1f} s"
+        if not answered and not failed:
+            return f"[green]{took}[/]: the service is ready"
+        lost = f"[red]{failed:,} failed[/]" if failed else "0 failed"
+        return f"[green]{took}[/], swapped in under traffic: {answered:,} requests, {lost}"
+
+
+@contextmanager
+def asking(workspace: Workspace, rate: float) -> Iterator[AskedService | None]:
+    """Ask the service that runs here for a use case, as long as the block lasts; yields `None` where none does."""
+    running = read_stack(workspace.settings).running(serving_name(workspace.use_case.slug))
+    if not rate or running is None or workspace.use_case.serving is None:
+        yield None
+        return
+    from deployments.drill.swaps import Swaps
+    from deployments.drill.traffic import Traffic
+    from deployments.services.keys import serving_tokens
+
+    token = serving_tokens(workspace.settings).partition(",")[0]
+    traffic = Traffic(running.address, rate, token)
+    with Swaps(workspace) as swaps, traffic:
+        yield AskedService(swaps, traffic)

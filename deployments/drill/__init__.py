@@ -1,0 +1,1 @@
+"""Rehearsing what goes wrong: real requests, and a model that no gate could refuse, in a copy of the storage."""
