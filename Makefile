@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_MONTHS ?= 12
 
-.PHONY: help setup demo test test-long check lint bench mutation lock up down clean
+.PHONY: help setup demo test test-long check lint bench mutation simulation lock up down clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ bench: setup ## Compare the flows with a flat script, and measure 10 million row
 
 mutation: setup ## Break the gate in every way and see the tests notice
 	@$(BIN)/python tests/benchmarks/mutation.py
+
+simulation: setup ## Live through thousands of trials: false alarms and power, written to docs/rollout.md
+	@$(BIN)/python tests/benchmarks/rollout_simulation.py
 
 lock: ## Compile the locks again (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import msgspec
 
-from perennial.errors import Permanent
 from perennial.source_spec import Column
 
 MAX_TEXT = 4000
@@ -28,10 +27,6 @@ _INTEGERS = (-(2**63), 2**63 - 1)
 _NUMBERS = (-1.7976931348623157e308, 1.7976931348623157e308)
 
 
-class UnusablePattern(Permanent):
-    """A pattern of the contract means nothing to Python, so that no request can be checked by it."""
-
-
 class Unreadable(ValueError):
     """The value is not what the field expects."""
 
@@ -44,7 +39,7 @@ class Field:
         self.column = column
         self.is_nullable = is_nullable
         self.low, self.high = _bounds(column)
-        self.pattern = _compiled(name, column.pattern)
+        self.pattern = re.compile(rf"\A(?:{column.pattern})\Z") if column.pattern else None
         self.expected = _described(column) + (", or null" if is_nullable else "")
         self._read: Callable[[Any], Any] = getattr(self, f"_{column.type}")
 
@@ -140,18 +135,6 @@ def _bounds(column: Column) -> tuple[float, float]:
             min(_INTEGERS[1], math.floor(high) if math.isfinite(high) else _INTEGERS[1]),
         )
     return max(_NUMBERS[0], low), min(_NUMBERS[1], high)
-
-
-def _compiled(name: str, pattern: str | None) -> re.Pattern[str] | None:
-    if pattern is None:
-        return None
-    try:
-        return re.compile(rf"\A(?:{pattern})\Z")
-    except re.error as error:
-        raise UnusablePattern(
-            f"The pattern of `{name}`, `{pattern}`, cannot be used on requests: {error}. Expected a regular expression "
-            "that Python and Rust both read. Write it so in the contract of the entity's source."
-        ) from error
 
 
 def _described(column: Column) -> str:

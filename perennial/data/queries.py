@@ -40,6 +40,16 @@ def keep_query(ws: Workspace) -> str:
     return digest
 
 
+def copy_query(source: Workspace, target: Workspace, digest: str) -> None:
+    """Take the features query of a model along to another environment, whose folder may have another one.
+
+    Raises:
+        QueryLost: The source does not have it either.
+    """
+    if target.use_case.features_digest != digest and not target.store.exists(_query(digest)):
+        target.store.put(_query(digest), load_query(source, digest).encode())
+
+
 def load_query(ws: Workspace, digest: str) -> str:
     """Return the features query of a digest: from the folder, or where it has changed since, from the store.
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NoReturn
 
 from perennial.data.leakage import audit
+from perennial.data.queries import QueryLost, copy_query
 from perennial.errors import Permanent
 from perennial.model.artifact import InvalidModel, copy_model
 from perennial.model.dataset import forget_datasets
@@ -155,7 +156,8 @@ def _require_not_withdrawn(ws: Workspace, station: Station, state: State, as_of:
 def _copy(ws: Workspace, source: Workspace, station: Station, as_of: datetime) -> None:
     try:
         copy_model(source.store, ws.store, station.trained.model)
-    except InvalidModel as error:
+        copy_query(source, ws, station.trained.query)
+    except (InvalidModel, QueryLost) as error:
         _refuse(ws, station, str(error), as_of)
     probed = probe_model(ws.store, station.trained.model)
     if probed.answer is not Answer.PASS:

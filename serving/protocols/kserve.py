@@ -90,7 +90,7 @@ def _named(tensor: Any) -> tuple[str, str]:
     if not isinstance(name, str):
         raise malformed("An input has no `name`, expected the name of a field.")
     datatype = tensor.get("datatype")
-    if datatype != "BYTES" and datatype not in tensors.NUMPY:
+    if not isinstance(datatype, str) or (datatype != "BYTES" and datatype not in tensors.NUMPY):
         raise malformed(f"Input `{name[:80]}` has no known `datatype`, expected such as `FP64`, `INT64` or `BYTES`.")
     return name, datatype
 

@@ -4,7 +4,7 @@ import pytest
 
 from perennial.data.features import build_features
 from perennial.data.online import OnlineFeatures
-from perennial.data.queries import QueryLost, load_query, load_reference
+from perennial.data.queries import QueryLost, copy_query, load_query, load_reference
 from perennial.periods import Period
 from tests.builders import deliver, features_sql, make_use_case, moment
 
@@ -38,3 +38,12 @@ def test_what_online_features_rest_on_is_found_by_its_digest(tmp_path: Path):
     assert kept.query == ws.use_case.features_digest
     assert [one.partition("/")[0] for one in kept.deliveries] == ["orders", "outcomes", "shops"]
     assert kept.moment <= moment("2024-03-01")
+
+
+def test_a_query_goes_along_with_its_model(tmp_path: Path):
+    ws = make_use_case(tmp_path / "here", rows=30, months=["2024-01"])
+    there = make_use_case(tmp_path / "there", rows=30, months=["2024-01"])
+    digest = ws.use_case.features_digest
+    (there.use_case.folder / "features.sql").write_text("SELECT 1")
+    copy_query(ws, there, digest)
+    assert load_query(there, digest) == features_sql()

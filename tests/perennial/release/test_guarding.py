@@ -1,13 +1,17 @@
 """The guard over real journals and reports: every step once, only on evidence, and none after another was first."""
 
 import threading
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from perennial.journal import Journal
 from perennial.records import (
     Answer,
+    Entry,
     ProbationEnded,
+    Record,
     Released,
     ReleaseServed,
     RolloutAdvanced,
@@ -17,7 +21,7 @@ from perennial.records import (
 )
 from perennial.release.guarding import guard
 from perennial.release.releases import NotReleasable, NoWayBack
-from perennial.release.reports import Counts
+from perennial.release.reports import Counts, report_path
 from perennial.release.rollout import NobodyAnswers, begin
 from perennial.workspace import Workspace
 from tests.perennial.release.trials import (
@@ -315,3 +319,29 @@ def test_only_what_passed_the_gate_is_tried(ws: Workspace) -> None:
     Path(ws.store.uri(f"models/{verdict.model}/model.json")).write_text("{}")
     with pytest.raises(NotReleasable, match="cannot serve"):
         begin(ws, verdict, NOON, NOON)
+
+
+def test_what_a_dead_replica_counted_is_not_forgotten_when_its_report_is_cleared_away(ws: Workspace) -> None:
+    tried(ws, 2)
+    replicas(ws, after(1), ARMS, names=("dead", "a", "b"))
+    assert guard(ws, after(1)) is None
+    ws.store.delete(report_path(ws, "dead"))
+    replicas(ws, after(70), {"rollout/1/canary": Counts(answers=20)})
+    entry = guard(ws, after(70))
+    assert entry and isinstance(entry.record, RolloutAdvanced) and entry.record.verdict.numbers["answers"] == 100
+
+
+def test_a_step_of_the_guard_that_was_not_the_first_is_not_taken(ws: Workspace) -> None:
+    """Between its look and its record a guard may pause for long; the journal then refuses what it decided."""
+    tried(ws, 2)
+    replicas(ws, after(1), ARMS, ARMS)
+
+    class Late(Journal):
+        def append(self, one: Record, at: datetime, head: int) -> Entry:
+            record(ws, ReleaseServed(release=1, answers=1, replicas=()), after(1))
+            return super().append(one, at, head)
+
+    late = Workspace(ws.use_case, ws.settings)
+    late.__dict__["journal"] = Late(ws.store, "shop-returns")
+    assert guard(late, after(1)) is None
+    assert ws.state().rollout and ws.state().rollout.step == 0
