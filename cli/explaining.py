@@ -11,6 +11,7 @@ from cli.arguments import Env, Json, SomeUseCase, choose_environment, open_works
 from cli.output import show
 
 if TYPE_CHECKING:
+    from perennial.model.contributions import Contributions
     from perennial.release.asked import AskedAnswer
     from perennial.workspace import Workspace
 
@@ -22,12 +23,12 @@ def explain(request_id: Id, use_case: SomeUseCase = None, env: Env = None, as_js
     """Show an answer of the online service: inputs, features, version, and what each feature added to the score."""
     choose_environment(env)
     workspace, answers = _find(request_id, use_case)
-    counted = _contributions(workspace, answers)
+    parts = _taken_apart(workspace, answers)
     told = [
-        one.model_dump(mode="json") | {"use_case": workspace.use_case.slug, "contributions": parts}
-        for one, parts in zip(answers, counted, strict=True)
+        one.model_dump(mode="json") | {"use_case": workspace.use_case.slug, "contributions": why}
+        for one, why in zip(answers, parts, strict=True)
     ]
-    show(told, lambda: _drawn(workspace, answers, counted), as_json)
+    show(told, lambda: _drawn(workspace, answers, parts[0]), as_json)
 
 
 def _find(request_id: str, use_case: str | None) -> "tuple[Workspace, list[AskedAnswer]]":
@@ -43,28 +44,31 @@ def _find(request_id: str, use_case: str | None) -> "tuple[Workspace, list[Asked
     raise UnknownRequest(f"`{request_id}` was not answered: no use case here declares `serving`.")
 
 
-def _contributions(workspace: "Workspace", answers: "list[AskedAnswer]") -> list[dict[str, float]]:
+def _taken_apart(workspace: "Workspace", answers: "list[AskedAnswer]") -> "list[Contributions | None]":
+    """What each feature added, by the model that answered; `None` where that model is not there any more."""
     from perennial.model.artifact import load_model
     from perennial.model.contributions import contributions
 
-    models = {one.version: model for model, one in workspace.state().registered.items()}
-    known = {one.model_version for one in answers} & models.keys()
-    loaded = {version: load_model(workspace.store, models[version]) for version in known}
+    models = {one.version: one.model for one in workspace.state().registered.values()}
+    loaded = {
+        version: load_model(workspace.store, models[version])
+        for version in {one.model_version for one in answers} & models.keys()
+    }
     return [
-        contributions(loaded[one.model_version], [one.features])[0].features if one.model_version in loaded else {}
+        contributions(loaded[one.model_version], [one.features])[0] if one.model_version in loaded else None
         for one in answers
     ]
 
 
-def _drawn(workspace: "Workspace", answers: "list[AskedAnswer]", counted: list[dict[str, float]]) -> RenderableType:
-    parts: list[RenderableType] = [_head(workspace, answers[0], counted[0])]
+def _drawn(workspace: "Workspace", answers: "list[AskedAnswer]", why: "Contributions | None") -> RenderableType:
+    parts: list[RenderableType] = [_head(workspace, answers[0], why)]
     if len(answers) > 1:
         parts.append(Text(f"{len(answers)} rows were asked for together; the others, each to be asked for by its id:"))
         parts += [Text(f"  {one.prediction_id}  {one.score:.4f}", style="dim") for one in answers[1:]]
     return Group(*parts)
 
 
-def _head(workspace: "Workspace", one: "AskedAnswer", counted: dict[str, float]) -> RenderableType:
+def _head(workspace: "Workspace", one: "AskedAnswer", why: "Contributions | None") -> RenderableType:
     lines = Table.grid(padding=(0, 2))
     lines.add_column(style="dim", no_wrap=True)
     lines.add_column(overflow="fold")
@@ -79,7 +83,7 @@ def _head(workspace: "Workspace", one: "AskedAnswer", counted: dict[str, float])
     lines.add_row("reference", Text(f"{one.reference[:12]}, the deliveries and the query behind the features"))
     lines.add_row("kept in", f"batch {one.batch} of the lake" if one.batch else "the log; the lake has it soon")
     title = Text.assemble(("Answer ", "bold"), (one.prediction_id, "bold"), f" ({workspace.use_case.slug})")
-    return Group(title, lines, "", _values("what was asked", one.inputs, {}), "", _of_model(one, counted), "")
+    return Group(title, lines, "", _values("what was asked", one.inputs), "", *_of_model(one, why), "")
 
 
 def _origin(one: "AskedAnswer") -> str:
@@ -87,21 +91,26 @@ def _origin(one: "AskedAnswer") -> str:
     return f"version {one.model_version}, while release {one.release} served{trial}"
 
 
-def _of_model(one: "AskedAnswer", counted: dict[str, float]) -> RenderableType:
-    ordered = sorted(one.features, key=lambda name: -abs(counted.get(name, 0.0)))
-    return _values("what the model saw", {name: one.features[name] for name in ordered}, counted)
+def _of_model(one: "AskedAnswer", why: "Contributions | None") -> list[RenderableType]:
+    if why is None:
+        gone = f"Version {one.model_version} is not in the journal, so its score cannot be taken apart."
+        return [_values("what the model saw", one.features), Text(gone, style="yellow")]
+    unused = [name for name in one.features if name not in why.features]
+    ordered = sorted(why.features, key=lambda name: -abs(why.features[name])) + unused
+    table = _values("what the model saw", {name: one.features[name] for name in ordered}, why.features, why.unit)
+    total = why.base + sum(why.features.values())
+    return [table, Text(f"Without any of it {why.base:+.4f}; together {total:+.4f} {why.unit}.", style="dim")]
 
 
-def _values(title: str, values: dict[str, Any], counted: dict[str, float]) -> Table:
+def _values(title: str, values: dict[str, Any], added: dict[str, float] | None = None, unit: str = "") -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column(title, overflow="fold")
     table.add_column("value", overflow="fold", justify="right")
-    if counted:
-        table.add_column("added to the score (log odds where it is a probability)", overflow="fold")
-    most = max(map(abs, counted.values()), default=0.0) or 1.0
+    if added:
+        table.add_column(f"added, in {unit}", no_wrap=True)
+    most = max(map(abs, (added or {}).values()), default=0.0) or 1.0
     for name, value in values.items():
-        added = [_bar(counted.get(name, 0.0), most)] if counted else []
-        table.add_row(Text(name), Text(_plain(value)), *added)
+        table.add_row(Text(name), Text(_plain(value)), *([_bar(added.get(name, 0.0), most)] if added else []))
     return table
 
 
