@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_MONTHS ?= 12
 
-.PHONY: help setup demo test test-long check lint bench mutation simulation lock up down clean
+.PHONY: help setup demo drill test test-long check lint bench mutation simulation lock up down clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -22,6 +22,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 
 demo: up ## Live through the flights of 2013 month by month (DEMO_MONTHS=4 for a short one)
 	@$(BIN)/perennial backfill flight-delay --periods $(DEMO_MONTHS) --traffic 20
+
+drill: up ## Let a faulty model loose on a copy of the service after `make demo`, and see it taken back
 	@$(BIN)/perennial drill flight-delay
 
 test: setup ## Run the tests that need nothing but this checkout (under 10 minutes)

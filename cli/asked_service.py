@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
 from blocks.stack import read_stack, serving_name
 from perennial.records import Record, Released
 from perennial.workspace import Workspace
@@ -30,21 +32,25 @@ class AskedService:
         self._traffic.rows = newest_rows(workspace) if is_new else []
 
     def told(self, records: Sequence[Record]) -> list[tuple[str, str]]:
-        """Say how the releases among some records reached the service."""
-        return [("serve", self._swap(one)) for one in records if isinstance(one, Released)]
+        """Say how the releases among some records reached the service, and what became of the requests meanwhile."""
+        swaps = [("serve", self._swap(one)) for one in records if isinstance(one, Released)]
+        return swaps or [("serve", self._asked())]
 
     def _swap(self, released: Released) -> str:
         swap = self._swaps.of(released.number, _PATIENCE)
         if swap is None:
             return f"[yellow]release {released.number} is not on every replica yet[/]; see `perennial status`"
+        took = f"release {swap.release} on {swap.replicas} of {swap.replicas} replicas after {swap.seconds:.1f} s"
+        if not self._traffic.sent.answered:
+            return f"[green]{took}[/]: the service is ready"
+        return f"[green]{took}[/]; {self._asked()}"
+
+    def _asked(self) -> str:
         sent = self._traffic.sent
         answered, failed = sent.answered - self._answered, sent.failed - self._failed
         self._answered, self._failed = sent.answered, sent.failed
-        took = f"release {swap.release} on {swap.replicas} of {swap.replicas} replicas after {swap.seconds:.1f} s"
-        if not answered and not failed:
-            return f"[green]{took}[/]: the service is ready"
-        lost = f"[red]{failed:,} failed[/]" if failed else "0 failed"
-        return f"[green]{took}[/], swapped in under traffic: {answered:,} requests, {lost}"
+        lost = f"[red]{failed:,} failed[/]: {escape(sent.reasons.most_common(1)[0][0])}" if failed else "0 failed"
+        return f"{answered:,} requests answered meanwhile, {lost}"
 
 
 @contextmanager
