@@ -1,5 +1,6 @@
 """An online service that is asked while a backfill makes releases, and what the timeline tells of it."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from deployments.drill.swaps import Swaps
     from deployments.drill.traffic import Traffic
 
+_GIVES_WAY = 5
+"""By how much the past is lived through at a lower priority than whoever asks now, on the same cores."""
 _PATIENCE = 20.0
 """Seconds that a timeline waits for the last replica to take on a release."""
 
@@ -64,6 +67,7 @@ def asking(workspace: Workspace, rate: float) -> Iterator[AskedService | None]:
     from deployments.drill.traffic import Traffic
     from deployments.services.keys import serving_tokens
 
+    os.nice(_GIVES_WAY)
     token = serving_tokens(workspace.settings).partition(",")[0]
     traffic = Traffic(running.address, rate, token)
     with Swaps(workspace) as swaps, traffic:

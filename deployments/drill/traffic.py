@@ -90,7 +90,7 @@ class Traffic:
         if response.status_code == _UNREADY and not self.sent.answered:
             return None  # nothing has been released yet
         if response.status_code != httpx.codes.OK:
-            return self._failed(f"{response.status_code}: {response.text[:200]}")
+            return self._failed(f"{response.status_code} {_reason(response)}")
         told, sent = response.json(), self.sent
         sent.answered += 1
         sent.versions[told["version"]] += 1
@@ -101,6 +101,13 @@ class Traffic:
     def _failed(self, why: str) -> None:
         self.sent.failed += 1
         self.sent.reasons[why] += 1
+
+
+def _reason(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["reason"])
+    except (ValueError, LookupError, TypeError):
+        return response.text[:80]
 
 
 def newest_rows(workspace: Workspace, most: int = 2000) -> list[dict[str, Any]]:

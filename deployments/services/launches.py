@@ -102,7 +102,8 @@ def mlflow_launch(settings: Settings, host: str, port: int) -> Launch:
 def worker_launch(settings: Settings, api: str, registry: str) -> Launch:
     """Return how a worker of the environment's pool is started.
 
-    It asks for work every second. SIGINT and SIGQUIT are made deadly again: a process that was started in the
+    It asks for work every second. Its runs have a lower priority than the online services on the same cores, so that
+    a training keeps nobody waiting. SIGINT and SIGQUIT are made deadly again: a process that was started in the
     background ignores them, and its worker would then never stop.
     """
     variables = {
@@ -120,7 +121,8 @@ def worker_launch(settings: Settings, api: str, registry: str) -> Launch:
     }
     for of_server in ("PREFECT_SERVER_ENCRYPTION_KEY", "MLFLOW_FLASK_SERVER_SECRET_KEY", TOKENS):
         variables.pop(of_server, None)
-    command = ["env", "--default-signal=INT,QUIT", sys.executable, "-m", "prefect", "worker", "start"]
+    command = ["nice", "-n", "5", "env", "--default-signal=INT,QUIT"]
+    command += [sys.executable, "-m", "prefect", "worker", "start"]
     command += ["--pool", pool_name(settings), "--name", worker_name(settings)]
     return Launch(WORKER, tuple(command), _environment(variables), uses=(api, registry))
 
