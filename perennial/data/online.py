@@ -16,7 +16,7 @@ from perennial.data.engine import Engine, quote, quote_time
 from perennial.data.features import FeatureColumns, FeaturesQueryWrong, checked_columns, typed_sql
 from perennial.data.lookups import with_lookups
 from perennial.data.queries import Reference, keep_reference
-from perennial.data.query_parts import OBSERVATIONS, split
+from perennial.data.query_parts import OBSERVATIONS, split, tables_of
 from perennial.data.views import known_deliveries, open_views
 from perennial.digests import digest_bytes
 from perennial.use_case import UseCase
@@ -184,15 +184,18 @@ class OnlineFeatures:
             self._engine.keep(name, sql, query=self._ws.use_case.features)
         for name in sorted(parts.tables - parts.references.keys()):
             self._engine.keep(name, f"SELECT * FROM {quote(name)}")
-        for name in parts.references.keys() - parts.tables:
-            self._engine.execute(f"DROP TABLE temp.{quote(name)}")
         fields = ", ".join(f"{quote(name)} {kind}" for name, kind in self._columns.items())
         rows = self._rows  # of `self` it would be a cycle, and the tables would outlive their last user
         self._engine.function(_GIVEN, lambda _: rows, ["INTEGER"], f"STRUCT({fields})[]", volatile=True)
         self._engine.execute(
             f"CREATE TEMP VIEW {OBSERVATIONS} AS SELECT unnest(one) FROM (SELECT unnest({_GIVEN}(0)) AS one)"
         )
-        return self._engine.text(with_lookups(self._engine, parts.request, sorted(parts.tables)))
+        request = with_lookups(self._engine, parts.request, sorted(parts.tables))
+        read = {one.lower() for one in tables_of(request)}
+        for name in {*parts.references, *parts.tables}:
+            if name.lower() not in read:
+                self._engine.execute(f"DROP TABLE temp.{quote(name)}")
+        return self._engine.text(request)
 
     def _checked(self) -> FeatureColumns:
         name = f"{self._ws.use_case.slug}/{self._ws.use_case.features}"
