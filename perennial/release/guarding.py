@@ -39,6 +39,8 @@ from perennial.workspace import Workspace
 
 LOOK = timedelta(seconds=0.9)
 """Least time between two looks that are remembered."""
+COMPARING = timedelta(seconds=10)
+"""Labels are looked at as of every tenth second."""
 REPEAT = timedelta(minutes=1)
 """Time after which a way back is looked for again where there was none."""
 
@@ -52,8 +54,8 @@ class Memory:
     release: int = 0
     history: deque[tuple[datetime, Counts]] = field(default_factory=lambda: deque(maxlen=800))
     """What the release had counted at the looks of the last minutes."""
-    losses: dict[str, tuple[tuple[object, ...], Losses]] = field(default_factory=dict)
-    """By what they are about: what they were computed from, and the result."""
+    losses: dict[str, tuple[datetime, Losses]] = field(default_factory=dict)
+    """By what they are about: the moment as of which labels were looked at, and what they showed."""
     reports: dict[str, Report] = field(default_factory=dict)
     """The newest of every replica, also where a collector has cleared away what a dead one reported."""
     no_way_back: dict[int, datetime] = field(default_factory=dict)
@@ -244,13 +246,12 @@ def _probation_losses(view: View) -> Losses:
 
 
 def _losses(view: View, about: str, since: Record, new: str, old: str, condition: str) -> Losses:
-    """Compare two models, again only when there are more answers or labels, and at most once a minute."""
-    batches = _collected_since(view.entries, since)
-    minute = view.now.replace(second=0, microsecond=0)
-    key = (len(batches), len(view.state.accepted), minute)
+    """Compare two models, again only after `COMPARING` at the earliest, as it reads all that was logged."""
+    as_of = view.now - (view.now - view.now.min.replace(tzinfo=view.now.tzinfo)) % COMPARING
     known = view.memory.losses.get(about)
-    if known is not None and known[0] == key:
+    if known is not None and known[0] == as_of:
         return known[1]
+    batches = _collected_since(view.entries, since)
     trained = view.state.training_of(new)
     comparison = Comparison(
         new=new,
@@ -262,10 +263,10 @@ def _losses(view: View, about: str, since: Record, new: str, old: str, condition
         mature=isinstance(since, Released),
     )
     try:
-        found = compare(view.ws, comparison, minute)
+        found = compare(view.ws, comparison, as_of)
     except Permanent as error:  # labels then say nothing, and all else is still decided
         found = Losses(limit=comparison.max_loss, why_none=f"The versions cannot be compared: {error}")
-    view.memory.losses[about] = (key, found)
+    view.memory.losses[about] = (as_of, found)
     return found
 
 

@@ -19,10 +19,12 @@ from perennial.records import (
     RolloutStarted,
     Verdict,
 )
+from perennial.release import guarding
 from perennial.release.guarding import guard
 from perennial.release.releases import NotReleasable, NoWayBack
 from perennial.release.reports import Counts, report_path
 from perennial.release.rollout import NobodyAnswers, begin
+from perennial.release.rollout_decision import Losses
 from perennial.workspace import Workspace
 from tests.perennial.release.trials import (
     CANARY,
@@ -319,6 +321,15 @@ def test_only_what_passed_the_gate_is_tried(ws: Workspace) -> None:
     Path(ws.store.uri(f"models/{verdict.model}/model.json")).write_text("{}")
     with pytest.raises(NotReleasable, match="cannot serve"):
         begin(ws, verdict, NOON, NOON)
+
+
+def test_labels_are_looked_at_every_tenth_second(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[datetime] = []
+    monkeypatch.setattr(guarding, "compare", lambda ws, what, as_of: looked.append(as_of) or Losses())
+    tried(ws, 2)
+    for second in range(0, 25, 4):
+        assert guard(ws, after(second + 0.5)) is None
+    assert looked == [after(0), after(10), after(20)]
 
 
 def test_what_a_dead_replica_counted_is_not_forgotten_when_its_report_is_cleared_away(ws: Workspace) -> None:
