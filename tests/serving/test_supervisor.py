@@ -1,63 +1,17 @@
 """The service as processes: it answers, follows, outlives a killed replica, and leaves with its log complete."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
-import psutil
 
 from perennial.release.reports import read_reports
 from perennial.workspace import Workspace
 from tests.perennial.release.conftest import Shop, with_labels
-from tests.servers import ROOT, free_port, until
+from tests.servers import ROOT, until
+from tests.serving.processes import Service, running
 
 ROW = {"order_id": "x", "ordered_at": "2024-06-01T00:00:00Z", "price": 60.0, "channel": "app", "shop": "bonn"}
-
-
-class Service:
-    """A running supervisor."""
-
-    def __init__(self, ws: Workspace, replicas: int, **variables: str) -> None:
-        self.port = free_port()
-        settings = ws.settings
-        environment = {
-            **os.environ,
-            "PERENNIAL_ENV": "test",
-            "PERENNIAL_STORAGE_ROOT": settings.storage_root,
-            "PERENNIAL_USE_CASES": settings.use_cases,
-            **variables,
-        }
-        command = [sys.executable, "-m", "serving", "shop-returns", "--port", str(self.port)]
-        self.process = subprocess.Popen([*command, "--replicas", str(replicas)], cwd=ROOT, env=environment)
-
-    def ask(self, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        url = f"http://127.0.0.1:{self.port}{path}"
-        request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            return json.load(answer)
-
-    def workers(self) -> list[psutil.Process]:
-        children = psutil.Process(self.process.pid).children()
-        alive = [one for one in children if one.status() != psutil.STATUS_ZOMBIE]
-        return [one for one in alive if "serving.worker" in one.cmdline()]
-
-
-@contextmanager
-def running(ws: Workspace, replicas: int, **variables: str) -> Iterator[Service]:
-    service = Service(ws, replicas, **variables)
-    try:
-        until(60, lambda: service.ask("/version"))
-        yield service
-    finally:
-        service.process.send_signal(signal.SIGTERM)
-        service.process.wait(60)
 
 
 def collected(ws: Workspace) -> int:
