@@ -65,10 +65,10 @@ class Service:
         self._scoring = Scoring(replica, self._metrics, clock)
         self._doorkeeper, self._limit = Doorkeeper(settings.tokens), RateLimit(settings.rate)
         self._max_body = settings.max_body
-        is_documented = settings.environment != "prod"
-        self.table = RouteTable(
-            routes_of(replica, self._scoring, self._metrics, lambda: self.draining, clock if is_documented else None)
-        )
+        documented_at = None if settings.environment == "prod" else clock
+        is_guarded = bool(settings.tokens)
+        parts = (replica, self._scoring, self._metrics, lambda: self.draining, documented_at)
+        self.table = RouteTable(routes_of(*parts, is_guarded=is_guarded))
 
     @property
     def routes(self) -> Sequence[Route]:

@@ -12,9 +12,9 @@ Schema = dict[str, Any]
 _PROBLEMS = {
     "400": "The body is not what is expected",
     "401": "No valid token",
-    "413": "Too large, or too many rows",
+    "413": "Too large",
     "415": "Another media type",
-    "422": "A field breaks its contract",
+    "422": "A field breaks its contract, or there are too many rows",
     "429": "Too many requests",
     "500": "The rows could not be scored",
     "503": "Not ready, or overloaded",
@@ -22,20 +22,24 @@ _PROBLEMS = {
 }
 
 
-def document(use_case: UseCase, contract: RequestContract, example: dict[str, Any]) -> Schema:
+def document(
+    use_case: UseCase, contract: RequestContract, example: dict[str, Any], version: int | None, *, is_guarded: bool
+) -> Schema:
     """Describe all routes of a use case.
 
     Args:
         use_case: Whose service.
         contract: What its requests hold.
         example: A row as a request writes it.
+        version: The one that answers now, and the only one that can be asked.
+        is_guarded: Whether a token is needed.
     """
     return {
         "openapi": "3.1.0",
         "info": {"title": use_case.title, "description": use_case.description, "version": "1"},
         "paths": {
             **_predicting(contract, example),
-            **_inferring(use_case.slug, contract, example),
+            **_inferring(use_case.slug, contract, example, version),
             **_invoking(contract, example),
             **_telling(),
         },
@@ -43,7 +47,7 @@ def document(use_case: UseCase, contract: RequestContract, example: dict[str, An
             "schemas": {"Row": row_schema(contract), "Problem": _PROBLEM, "Answer": _ANSWER, "Tensor": _TENSOR},
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
-        "security": [{"token": []}, {}],
+        "security": [{"token": []}] if is_guarded else [],
     }
 
 
@@ -74,12 +78,7 @@ def _field(one: Field) -> Schema:
 
 
 def _predicting(contract: RequestContract, example: dict[str, Any]) -> Schema:
-    many = {
-        "type": "object",
-        "properties": {"rows": {"type": "array", "items": _ref("Row"), "minItems": 1, "maxItems": contract.max_rows}},
-        "required": ["rows"],
-        "additionalProperties": False,
-    }
+    many = _object(rows=_rows(contract)) | {"additionalProperties": False}
     answers = _object(predictions={"type": "array", "items": _ref("Answer")})
     return {
         "/predict": {
@@ -93,8 +92,16 @@ def _predicting(contract: RequestContract, example: dict[str, Any]) -> Schema:
     }
 
 
-def _inferring(slug: str, contract: RequestContract, example: dict[str, Any]) -> Schema:
-    body = _object(inputs={"type": "array", "items": _ref("Tensor"), "minItems": 1})
+def _inferring(slug: str, contract: RequestContract, example: dict[str, Any], version: int | None) -> Schema:
+    body = _object(
+        inputs={
+            "type": "array",
+            "items": {"oneOf": [_tensor(name, one, contract.max_rows) for name, one in contract.fields.items()]},
+            "minItems": sum(not one.is_nullable for one in contract.fields.values()),
+            "maxItems": len(contract.fields),
+            "description": "One tensor per field, all of them with the same number of rows.",
+        }
+    )
     shown = {
         "inputs": [
             {"name": name, "shape": [1], "datatype": tensors.DATATYPES[one.column.type], "data": [example[name]]}
@@ -112,26 +119,26 @@ def _inferring(slug: str, contract: RequestContract, example: dict[str, Any]) ->
         model: {"get": _told("Metadata of the model", metadata)},
         f"{model}/ready": {"get": _told("Whether the model may be asked", {"type": "object"})},
         f"{model}/infer": {"post": post},
-        f"{model}/versions/{{version}}": {"get": _versioned(_told("Metadata of one version", metadata))},
+        f"{model}/versions/{{version}}": {"get": _versioned(_told("Metadata of one version", metadata), version)},
         f"{model}/versions/{{version}}/ready": {
-            "get": _versioned(_told("Whether that version answers", {"type": "object"}))
+            "get": _versioned(_told("Whether that version answers", {"type": "object"}), version)
         },
-        f"{model}/versions/{{version}}/infer": {"post": _versioned(post)},
+        f"{model}/versions/{{version}}/infer": {"post": _versioned(post, version)},
     }
 
 
 def _invoking(contract: RequestContract, example: dict[str, Any]) -> Schema:
-    split = _object(columns={"type": "array", "items": {"enum": list(contract.fields)}}, data={"type": "array"})
-    body = {
-        "oneOf": [
-            _object(dataframe_split=split),
-            *(
-                _object(**{form: {"type": "array", "items": _ref("Row")}})
-                for form in ("dataframe_records", "instances")
-            ),
-            _object(inputs={"type": "object"}),
-        ]
+    rows = _rows(contract)
+    values = {
+        "type": "array",
+        "prefixItems": [_field(one) for one in contract.fields.values()],
+        "items": False,
+        "minItems": len(contract.fields),
     }
+    columns = {"const": list(contract.fields), "description": "In any order; `data` follows it."}
+    split = _object(columns=columns, data={**rows, "items": values})
+    forms = {"dataframe_split": split, "dataframe_records": rows, "instances": rows, "inputs": rows}
+    body = {"oneOf": [_form(name, one) for name, one in forms.items()]}
     shown = {
         "by row": {"dataframe_records": [example]},
         "by column": {"dataframe_split": {"columns": list(example), "data": [list(example.values())]}},
@@ -170,8 +177,9 @@ def _told(summary: str, reply: Schema, *, is_open: bool = False) -> Schema:
     return {"summary": summary, "responses": {"200": _response(summary, reply), **refused}, **security}
 
 
-def _versioned(operation: Schema) -> Schema:
-    named = {"name": "version", "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[0-9]{1,9}$"}}
+def _versioned(operation: Schema, version: int | None) -> Schema:
+    known: Schema = {"pattern": "^[0-9]{1,9}$"} if version is None else {"enum": [str(version)]}
+    named = {"name": "version", "in": "path", "required": True, "schema": {"type": "string", **known}}
     missing = {"404": _response("Another version answers", _ref("Problem"), "application/problem+json")}
     return {**operation, "parameters": [named], "responses": {**operation["responses"], **missing}}
 
@@ -182,6 +190,31 @@ def _refusals(*codes: str) -> Schema:
 
 def _response(description: str, schema: Schema, kind: str = "application/json") -> Schema:
     return {"description": description, "content": {kind: {"schema": schema}}}
+
+
+def _rows(contract: RequestContract) -> Schema:
+    return {"type": "array", "items": _ref("Row"), "minItems": 1, "maxItems": contract.max_rows}
+
+
+def _form(name: str, schema: Schema) -> Schema:
+    form = _object(**{name: schema}) | {"additionalProperties": False}
+    form["properties"]["params"] = {"description": "Is ignored."}
+    return form
+
+
+def _tensor(name: str, one: Field, max_rows: int) -> Schema:
+    """A tensor of one field in JSON; that `data` has as many values as `shape` says, no schema can."""
+    return _object(
+        name={"const": name},
+        shape={
+            "type": "array",
+            "prefixItems": [{"type": "integer", "minimum": 1, "maximum": max_rows}],
+            "items": False,
+            "minItems": 1,
+        },
+        datatype={"enum": sorted(tensors.ACCEPTED[one.column.type])},
+        data={"type": "array", "items": _field(one), "minItems": 1, "maxItems": max_rows},
+    )
 
 
 def _object(**properties: Schema) -> Schema:
@@ -198,8 +231,8 @@ _ANSWER = _object(
 _TENSOR = _object(
     name={"type": "string"},
     shape={"type": "array", "items": {"type": "integer", "minimum": 0}},
-    datatype={"enum": ["BYTES", *tensors.NUMPY]},
-) | {"description": f"Outputs are {', '.join(OUTPUTS)}."}
+    datatype={"enum": sorted(set(OUTPUTS.values()))},
+) | {"description": f"Of the output {', '.join(OUTPUTS)}."}
 _PROBLEM = {
     **_object(title={"type": "string"}, status={"type": "integer"}, detail={"type": "string"}),
     "description": "RFC 9457",

@@ -19,6 +19,8 @@ from serving.fields import Field, Unreadable, read_time
 from serving.messages import Row
 from serving.problems import MAX_PROBLEMS, Problem, Refused, given, invalid, malformed
 
+MOST_PER_KEY = 50
+"""Different rows of one key in a request: a query may join on the key, so that each takes a pass of its own."""
 _BOM = b"\xef\xbb\xbf"
 _UNREAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Unreadable)
 
@@ -54,7 +56,7 @@ class RequestContract:
         Of a name that comes twice in an object the last value counts, as in most readers of JSON.
 
         Raises:
-            Refused: It is no JSON (400), holds too many rows (413), or a field is wrong (422).
+            Refused: It is no JSON (400), holds too many rows, or a field is wrong (422).
         """
         body = body.removeprefix(_BOM)
         is_single = b'"rows"' not in body
@@ -90,6 +92,20 @@ class RequestContract:
             if row[name] not in known and row[name] is not None
         ]
         return Counter(unknown) if unknown else {}
+
+    def require_few_per_key(self, rows: Sequence[Row], keys: Sequence[str]) -> None:
+        """Refuse (422) a request that would keep the scoring thread busy with one key."""
+        if len(rows) <= MOST_PER_KEY or len(set(keys)) == len(rows):
+            return
+        different = {(key, *row.values()) for key, row in zip(keys, rows, strict=True)}
+        (key, count), *_ = Counter(key for key, *_ in different).most_common(1)
+        if count > MOST_PER_KEY:
+            raise Refused(
+                422,
+                "rows",
+                f"The request has {count} different rows with the key {given(orjson.loads(key))}, expected at most "
+                f"{MOST_PER_KEY}. Split it.",
+            )
 
     def canonical_key(self, row: Row) -> str:
         """Write the key columns as JSON with sorted names."""
@@ -145,7 +161,7 @@ class RequestContract:
         if not rows:
             raise malformed("The request has no rows, expected at least one.")
         if len(rows) > self.max_rows:
-            raise Refused(413, "rows", f"The request has {len(rows)} rows, expected at most {self.max_rows}. Split it.")
+            raise Refused(422, "rows", f"The request has {len(rows)} rows, expected at most {self.max_rows}. Split it.")
         return rows
 
 

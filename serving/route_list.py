@@ -27,6 +27,8 @@ def routes_of(
     metrics: Metrics,
     is_draining: Callable[[], bool],
     documented_at: Callable[[], datetime] | None,
+    *,
+    is_guarded: bool,
 ) -> list[Route]:
     """Return the routes of a replica.
 
@@ -36,6 +38,7 @@ def routes_of(
         metrics: What `/metrics` shows.
         is_draining: Whether the process is about to end.
         documented_at: The time, for the example of the documentation; without it there is none.
+        is_guarded: Whether a token is needed, for the documentation.
     """
     model = f"/v2/models/{replica.ws.use_case.slug}"
     life = _Life(replica, scoring, is_draining)
@@ -59,7 +62,7 @@ def routes_of(
         Route("POST", f"{model}/versions/{{version}}/infer", infer),
         Route("GET", "/metrics", _metrics(metrics)),
     ]
-    return routes + ([] if documented_at is None else _documentation(replica, scoring, documented_at))
+    return routes + ([] if documented_at is None else _documentation(replica, scoring, documented_at, is_guarded))
 
 
 def scored(scoring: Scoring, read: Read) -> Handler:
@@ -141,18 +144,20 @@ def _metrics(metrics: Metrics) -> Handler:
     return answer
 
 
-def _documentation(replica: AnsweringReplica, scoring: Scoring, clock: Callable[[], datetime]) -> list[Route]:
+def _documentation(
+    replica: AnsweringReplica, scoring: Scoring, clock: Callable[[], datetime], is_guarded: bool
+) -> list[Route]:
     from serving.docs_page import page
     from serving.examples import example_row
     from serving.openapi import document
 
-    made: dict[str, Any] = {}
+    example: dict[str, Any] = {}
 
     async def described() -> dict[str, Any]:
-        if not made:
-            example = await asyncio.to_thread(example_row, replica.ws, scoring.contract, clock())
-            made.update(document(replica.ws.use_case, scoring.contract, example))
-        return made
+        if not example:
+            example.update(await asyncio.to_thread(example_row, replica.ws, scoring.contract, clock()))
+        version = replica.report().version
+        return document(replica.ws.use_case, scoring.contract, example, version, is_guarded=is_guarded)
 
     async def openapi(_: Request) -> Response:
         return _json(await described())

@@ -56,14 +56,17 @@ class Scoring:
         """Return one scored answer per row.
 
         Raises:
-            Refused: Too much waits (503), no answer in time (504), or no score for a row (500).
+            Refused: Too many rows of one key (422), too much waits (503), no answer in time (504), or no score for a
+                row (500).
         """
         rows, contract, asked_at = asked.rows, self.contract, self._clock()
         if unknown := contract.unknown_categories(rows):
             self._metrics.unknown(unknown)
+        keys = [contract.canonical_key(row) for row in rows]
+        contract.require_few_per_key(rows, keys)
         questions = [
-            Question(f"{request.id}/{number}", row, contract.canonical_key(row), asked_at)
-            for number, row in enumerate(rows)
+            Question(f"{request.id}/{number}", row, key, asked_at)
+            for number, (row, key) in enumerate(zip(rows, keys, strict=True))
         ]
         try:
             answers = await self.batcher.ask(questions)

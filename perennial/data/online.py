@@ -133,21 +133,34 @@ class OnlineFeatures:
             FeaturesQueryWrong: It does not give one row per given row.
         """
         observed = [self._observed(one) for one in rows]
-        key = self._ws.use_case.key
+        first: dict[tuple[Any, ...], int] = {}
+        same = [first.setdefault(one, place) for place, one in enumerate(observed)]
+        distinct = [*first.values()]
         found: list[tuple[Any, ...]] = [()] * len(rows)
-        keys = [tuple([one[name] for name in key]) for one in rows]
-        for places in in_rounds(keys):
-            self._rows[:] = [observed[place] for place in places]
-            given = self._engine.run(name)
-            by_key = {one[: len(key)]: one[len(key) :] for one in given}
-            if len(given) != len(places) or not all(keys[place] in by_key for place in places):
-                raise FeaturesQueryWrong(
-                    f"`{self._ws.use_case.slug}` gave {len(given)} rows of features for {len(places)} requests, such "
-                    f"as {keys[places[0]]}. Expected one row for each. See `check` of the use case."
-                )
-            for place in places:
-                found[place] = by_key[keys[place]]
-        return found
+        keys = [tuple([one[name] for name in self._ws.use_case.key]) for one in rows]
+        for places in in_rounds([keys[place] for place in distinct]):
+            self._round(name, [distinct[place] for place in places], observed, keys, found)
+        return [found[place] for place in same] if len(distinct) < len(rows) else found
+
+    def _round(
+        self,
+        name: str,
+        places: Sequence[int],
+        observed: Sequence[tuple[Any, ...]],
+        keys: Sequence[tuple[Any, ...]],
+        found: list[tuple[Any, ...]],
+    ) -> None:
+        self._rows[:] = [observed[place] for place in places]
+        given = self._engine.run(name)
+        size = len(self._ws.use_case.key)
+        by_key = {one[:size]: one[size:] for one in given}
+        if len(given) != len(places) or not all(keys[place] in by_key for place in places):
+            raise FeaturesQueryWrong(
+                f"`{self._ws.use_case.slug}` gave {len(given)} rows of features for {len(places)} requests, such "
+                f"as {keys[places[0]]}. Expected one row for each. See `check` of the use case."
+            )
+        for place in places:
+            found[place] = by_key[keys[place]]
 
     def close(self) -> None:
         """Give the memory back."""

@@ -76,7 +76,7 @@ def _columns(given: Sequence[Any], rest: memoryview, contract: RequestContract) 
             _require_datatype(contract.fields[name], datatype)
         lengths[name] = length = tensors.length_of(name, tensor.get("shape"))
         if length > contract.max_rows:
-            raise Refused(413, "rows", f"Input `{name}` has {length} rows, expected at most {contract.max_rows}.")
+            raise Refused(422, "rows", f"Input `{name}` has {length} rows, expected at most {contract.max_rows}.")
         columns[name], rest = _values(name, datatype, tensor, rest, length)
     if len(set(lengths.values())) > 1:
         raise malformed("The inputs have different numbers of rows, expected the same for all.")

@@ -80,6 +80,20 @@ def test_the_order_is_that_of_the_rows_and_a_key_may_come_twice(ws: Workspace):
     assert answer.matrix[:, 0].tolist() == prices
 
 
+def test_equal_rows_of_a_request_are_computed_once(ws: Workspace, offline: dict[str, Any]):
+    one, other, *_ = (asked(one) for one in offline.values())
+    with OnlineFeatures(ws, FEBRUARY.end) as online:
+        query = online.prepared(ENCODER)
+        passes: list[int] = []
+        plain = online._engine.run
+        online._engine.run = lambda name: passes.append(len(online._rows)) or plain(name)
+        found = query.ask([one, other, dict(one), one | {"price": 7.0}, dict(one)]).dicts()
+        alone = query.ask([one]).dicts()[0]
+    assert passes == [2, 1, 1]
+    assert found[0] == found[2] == found[4] == alone
+    assert found[3] == alone | {"price": 7.0}
+
+
 def test_no_rows_have_no_features(ws: Workspace):
     with OnlineFeatures(ws, AS_OF) as online:
         assert online.prepared(ENCODER).ask([]).matrix.shape == (0, 5)

@@ -74,7 +74,7 @@ def test_a_broken_contract_names_every_row_and_field(service: Running) -> None:
     [
         (400, "malformed", "/predict", {"content": b"{"}),
         (400, "malformed", "/predict", {"json": {"rows": []}}),
-        (413, "rows", "/predict", {"json": {"rows": [order()] * 51}}),
+        (422, "rows", "/predict", {"json": {"rows": [order()] * 51}}),
         (413, "size", "/predict", {"content": b" " * 1_000_001}),
         (413, "size", "/predict", {"content": (b" " * 100_000 for _ in range(11))}),
         (415, "media-type", "/predict", {"content": b"{}", "headers": {"Content-Type": "text/plain"}}),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from perennial.data.contract import RowContract
 from perennial.source_spec import Source
 from serving.problems import Refused
-from serving.request_contract import RequestContract
+from serving.request_contract import MOST_PER_KEY, RequestContract
 from tests.builders import make_use_case
 
 COLUMNS = {
@@ -120,7 +120,7 @@ def test_what_is_absent_and_nullable_is_none(contract: RequestContract) -> None:
         (400, orjson.dumps(ROW).replace(b"2.5", b"1e999")),
         (400, orjson.dumps(ROW).replace(b"bonn", b"\\ud800")),
         (400, orjson.dumps(ROW).replace(b"bonn", b"\xff")),
-        (413, orjson.dumps({"rows": [ROW] * 11})),
+        (422, orjson.dumps({"rows": [ROW] * 11})),
         (422, orjson.dumps(ROW).replace(b"2.5", b'"Infinity"')),
     ],
 )
@@ -151,6 +151,18 @@ def test_unknown_categories_are_counted(contract: RequestContract) -> None:
 
 def test_the_key_is_canonical(contract: RequestContract) -> None:
     assert contract.canonical_key(read(contract)) == '{"order_id":"x"}'
+
+
+def test_different_rows_of_one_key_are_bounded_equal_ones_are_not(contract: RequestContract) -> None:
+    rows = [read(contract, price=price) for price in range(MOST_PER_KEY + 1)]
+    others = [read(contract, order_id=str(number)) for number in range(MOST_PER_KEY)]
+    for some in (rows[1:] + others, rows[:1] * 1000, others):
+        contract.require_few_per_key(some, [contract.canonical_key(one) for one in some])
+    with pytest.raises(
+        Refused, match=r'51 different rows with the key {"order_id":"x"}, expected at most 50'
+    ) as caught:
+        contract.require_few_per_key(rows + others, [contract.canonical_key(one) for one in rows + others])
+    assert (caught.value.status, caught.value.reason) == (422, "rows")
 
 
 def test_columns_that_the_label_is_made_of_are_not_asked_for(tmp_path: Path) -> None:
