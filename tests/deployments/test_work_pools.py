@@ -60,4 +60,4 @@ def test_a_pod_has_no_rights_and_a_bound() -> None:
     assert pod["automountServiceAccountToken"] is False
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
-    assert container["resources"]["limits"] == {"memory": "3Gi"}
+    assert container["resources"]["limits"] == {"memory": "3Gi", "ephemeral-storage": "20Gi"}

@@ -1,0 +1,187 @@
+"""All that is made in a cluster fits its schemas and keeps the policies, and each policy refuses what breaks it."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+from tests.deployments.kubernetes import policies
+from tests.deployments.kubernetes.policies import POLICIES, Object, Policy, flows, of_kind
+from tests.deployments.kubernetes.rendering import built
+from tests.deployments.test_work_pools import configured
+
+GUIDE = Path(__file__).parents[2] / "docs" / "install-kubernetes.md"
+VERSIONS = ("1.35", "1.36", "1.37")
+
+
+def service() -> list[Object]:
+    """The online service as its files say, with an image put in."""
+    objects = built("serving")
+    container(objects, "use-case")["image"] = "registry.example.org/perennial-serving@sha256:" + 64 * "0"
+    return objects
+
+
+def job() -> list[Object]:
+    """The Job that a worker would make of a flow run, without what only a run knows."""
+    made: Object = configured("kubernetes", image="registry.example.org/perennial-flows:0.1.0").job_manifest
+    made["spec"]["template"]["spec"]["containers"][0]["env"] = []
+    return [made | {"metadata": {"generateName": "run-", "namespace": "perennial"}}]
+
+
+SOURCES: dict[str, Callable[[], list[Object]]] = {
+    "test": lambda: built("overlays/test"),
+    "prod": lambda: built("overlays/prod"),
+    "service": service,
+    "job": job,
+}
+
+
+def container(objects: list[Object], deployment: str) -> Object:
+    (found,) = (one for one in of_kind(objects, "Deployment") if one["metadata"]["name"] == deployment)
+    first: Object = found["spec"]["template"]["spec"]["containers"][0]
+    return first
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("source", ["test", "prod", "service"])
+def test_every_object_fits_the_schema(source: str, version: str) -> None:
+    for one in SOURCES[source]():
+        kubernetes_validate.validate(one, version, strict=True)
+
+
+def test_a_misspelled_field_does_not_fit() -> None:
+    (one,) = of_kind(service(), "Deployment")
+    one["spec"]["minReadySecond"] = 5
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(one, VERSIONS[0], strict=True)
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_policies_are_kept(source: str, policy: Policy) -> None:
+    assert policy(SOURCES[source]()) == []
+
+
+@pytest.mark.parametrize("source", ["test", "prod"])
+def test_what_is_not_allowed_is_denied(source: str) -> None:
+    assert policies.everything_is_denied_first(SOURCES[source]()) == []
+
+
+def test_the_flows_are_those_of_the_guide() -> None:
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ((?:TCP|UDP) \d+) \|$", GUIDE.read_text(encoding="utf-8"), re.M)
+    assert flows(built("base")) == {(source.strip(), target.strip(), port) for source, target, port in rows}
+
+
+def test_addresses_are_put_in_everywhere() -> None:
+    for environment in ("test", "prod"):
+        found = {target for _, target, _ in flows(SOURCES[environment]())}
+        assert not found & {"database", "storage", "cluster"}
+
+
+def put(place: str, value: Any) -> Callable[[list[Object]], None]:
+    """A change of the service's pod, at a path such as `securityContext/runAsUser` or `containers/0/image`."""
+
+    def change(objects: list[Object]) -> None:
+        one: Any = next(of_kind(objects, "Deployment"))["spec"]["template"]["spec"]
+        *parents, last = place.split("/")
+        for parent in parents:
+            one = one[int(parent)] if isinstance(one, list) else one[parent]
+        if value is None:
+            del one[last]
+        else:
+            one[last] = value
+
+    return change
+
+
+def of(kind: str, change: Callable[[Object], Any]) -> Callable[[list[Object]], None]:
+    """A change of the first object of a kind."""
+    return lambda objects: (change(next(of_kind(objects, kind))), None)[1]
+
+
+def adding(one: Object) -> Callable[[list[Object]], None]:
+    return lambda objects: objects.append(one)
+
+
+def removing(kind: str, name: str) -> Callable[[list[Object]], None]:
+    def change(objects: list[Object]) -> None:
+        objects[:] = [one for one in objects if (one["kind"], one["metadata"]["name"]) != (kind, name)]
+
+    return change
+
+
+ROLE = {"metadata": {"name": "any", "namespace": "perennial-prod"}}
+HOST_PATH = {"name": "host", "hostPath": {"path": "/"}}
+BROKEN: list[tuple[Policy, str, Callable[[list[Object]], None]]] = [
+    (policies.pods_are_restricted, "service", put("securityContext/runAsNonRoot", None)),
+    (policies.pods_are_restricted, "service", put("securityContext/runAsUser", 0)),
+    (policies.pods_are_restricted, "service", put("securityContext/seccompProfile", {"type": "Unconfined"})),
+    (policies.pods_are_restricted, "service", put("hostNetwork", True)),
+    (policies.pods_are_restricted, "service", put("volumes", [HOST_PATH])),
+    (policies.containers_are_restricted, "service", put("containers/0/securityContext/privileged", True)),
+    (policies.containers_are_restricted, "service", put("containers/0/securityContext/readOnlyRootFilesystem", None)),
+    (policies.containers_are_restricted, "service", put("containers/0/securityContext/capabilities", {"drop": []})),
+    (policies.containers_are_restricted, "service", put("containers/0/securityContext/allowPrivilegeEscalation", True)),
+    (policies.containers_are_restricted, "service", put("containers/0/volumeMounts/0/mountPath", "/app")),
+    (policies.resources_are_bounded, "service", put("containers/0/resources/limits/memory", None)),
+    (policies.resources_are_bounded, "service", put("volumes/0/emptyDir", {})),
+    (policies.namespaces_enforce_it, "prod", of("Namespace", lambda one: one["metadata"].pop("labels"))),
+    (policies.namespaces_enforce_it, "prod", of("Service", lambda one: one["metadata"].update(namespace="default"))),
+    (policies.tokens_are_where_they_are_needed, "service", put("automountServiceAccountToken", None)),
+    (policies.tokens_are_where_they_are_needed, "service", put("serviceAccountName", "default")),
+    (policies.access_is_named, "prod", of("Role", lambda one: one["rules"][0].update(verbs=["*"]))),
+    (policies.access_is_named, "prod", of("Role", lambda one: one["rules"][0].update(resources=["secrets"]))),
+    (policies.access_is_named, "prod", adding({"kind": "ClusterRole", **ROLE})),
+    (policies.access_is_named, "prod", of("RoleBinding", lambda one: one["subjects"][0].update(namespace="other"))),
+    (policies.everything_is_probed, "service", put("containers/0/readinessProbe", None)),
+    (policies.everything_is_probed, "service", put("containers/0/readinessProbe/httpGet/path", "/livez")),
+    (policies.everything_is_probed, "service", put("containers/0/lifecycle", None)),
+    (
+        policies.secrets_are_references,
+        "service",
+        put("containers/0/env", [{"name": "AWS_SECRET_ACCESS_KEY", "value": "x"}]),
+    ),
+    (policies.secrets_are_references, "prod", of("ConfigMap", lambda one: one["data"].update(MLFLOW_PASSWORD="x"))),
+    (policies.images_are_fixed, "service", put("containers/0/image", "perennial-serving:latest")),
+    (policies.images_are_fixed, "service", put("containers/0/image", "registry:5000/perennial-serving")),
+    (policies.references_hold, "service", of("Service", lambda one: one["spec"].update(selector={"app": "other"}))),
+    (
+        policies.references_hold,
+        "service",
+        of("HorizontalPodAutoscaler", lambda one: one["spec"]["scaleTargetRef"].update(name="x")),
+    ),
+    (policies.references_hold, "prod", put("serviceAccountName", "nobody")),
+    (policies.references_hold, "prod", removing("ConfigMap", "perennial-environment")),
+    (policies.services_stay_inside, "service", of("Service", lambda one: one["spec"].update(type="NodePort"))),
+    (
+        policies.services_survive_a_node,
+        "service",
+        of("HorizontalPodAutoscaler", lambda one: one["spec"].update(minReplicas=1)),
+    ),
+    (policies.services_survive_a_node, "service", removing("PodDisruptionBudget", "use-case")),
+    (policies.services_survive_a_node, "service", put("topologySpreadConstraints", [])),
+    (policies.everything_is_denied_first, "prod", removing("NetworkPolicy", "nothing")),
+]
+
+
+@pytest.mark.parametrize(
+    ("policy", "source", "change"), BROKEN, ids=[f"{n}-{one[0].__name__}" for n, one in enumerate(BROKEN)]
+)
+def test_a_policy_refuses_what_breaks_it(policy: Policy, source: str, change: Callable[[list[Object]], None]) -> None:
+    objects = SOURCES[source]()
+    change(objects)
+    assert policy(objects) != []
+
+
+def test_every_policy_is_broken_once() -> None:
+    assert {policy for policy, _, _ in BROKEN} >= set(POLICIES)
+
+
+def test_a_flow_that_was_opened_shows() -> None:
+    objects = built("base")
+    (one,) = (each for each in of_kind(objects, "NetworkPolicy") if each["metadata"]["name"] == "mlflow")
+    del one["spec"]["ingress"][0]["from"]
+    assert ("anybody", "mlflow", "TCP 5000") in flows(objects)
