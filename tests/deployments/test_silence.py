@@ -62,7 +62,8 @@ def posted_until(server: Server, ask: Callable[[], Any], *event: Any) -> None:
     for _ in range(4):
         post(server, *event)
         with suppress(AssertionError):
-            return until(3 * WITHIN, ask)
+            until(3 * WITHIN, ask)
+            return
     raise AssertionError(f"{event[0]} was posted four times, and nothing came of it")
 
 
