@@ -100,3 +100,5 @@ class Released(Frozen):
     """Number of the release that a rollback took back; `None` when the gate had chosen the version."""
     rollout: int | None = None
     """Number of the rollout that it passed; `None` when it was released directly."""
+    image: str | None = None
+    """Digest of the image that was meant to answer with it; `None` where the service is no container."""

@@ -56,6 +56,24 @@ class Settings(BaseModel):
         description="Secret block with the bearer tokens, comma separated, that open the online services; the "
         "variable PERENNIAL_SERVING_TOKENS goes before it.",
     )
+    flows_image: str = Field(
+        default="",
+        description="Image of flow runs where they are containers, by digest; empty where `perennial apply` builds it.",
+    )
+    serving_image: str = Field(
+        default="", description="Image of the online services, by digest, which each release puts on record."
+    )
+    serving_target: Literal["process", "docker", "kubernetes"] = Field(
+        default="process", description="Where the online services run."
+    )
+    serving_image: str = Field(
+        default="", description="Image of the online services where they run as containers, by digest or by revision."
+    )
+    serving_gateway: str = Field(
+        default="",
+        description="Gateway (`namespace/name`) that shares requests by weight where an image is tried on a cluster; "
+        "without one the numbers of pods do.",
+    )
     secrets: dict[str, str] = Field(
         default={},
         description="Environment variables that flows need, each with the Secret block that holds its value.",

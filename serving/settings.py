@@ -44,7 +44,7 @@ def read_settings(slug: str, host: str, port: int, variables: Mapping[str, str])
         host: Address to listen on.
         port: 0 for any that is free.
         variables: `PERENNIAL_ENV`, `_STORAGE_ROOT`, `_STORAGE_ENDPOINT`, `_USE_CASES`, `_SERVING_TOKENS`,
-            `_SERVING_MAX_BODY` and `_SERVING_RATE`, each with that prefix.
+            `_SERVING_MAX_BODY`, `_SERVING_RATE` and `_SERVING_IMAGE`, each with that prefix.
 
     Raises:
         ServiceRefused: There is no storage root, or it would be open to others than this machine.
@@ -67,6 +67,7 @@ def read_settings(slug: str, host: str, port: int, variables: Mapping[str, str])
         use_cases=variables.get("PERENNIAL_USE_CASES", "use_cases"),
         threads=1,
         memory_limit="1GB",
+        serving_image=variables.get("PERENNIAL_SERVING_IMAGE", ""),
     )
     return ServiceSettings(
         slug=slug,

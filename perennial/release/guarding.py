@@ -186,7 +186,7 @@ def _roll_back(view: View) -> Record | None:
     except NoWayBack:
         view.memory.no_way_back[view.champion.number] = view.now
         raise
-    return next_release(view.state, target.model, target.version, why, withdraws=view.champion.number)
+    return next_release(view.ws, view.state, target.model, target.version, why, withdraws=view.champion.number)
 
 
 def _why_back(view: View) -> str | None:
@@ -209,7 +209,7 @@ def _move_rollout(view: View) -> Record | None:
     if rollout.step + 1 < len(started.steps):
         return RolloutAdvanced(number=started.number, step=rollout.step + 1, verdict=verdict)
     why = f"It passed its {started.rollout}: {verdict.reasons[0]} {_gate_said(view.state, started)}".rstrip()
-    return next_release(view.state, started.model, started.version, why, rollout=started.number)
+    return next_release(view.ws, view.state, started.model, started.version, why, rollout=started.number)
 
 
 def _gate_said(state: State, started: RolloutStarted) -> str:

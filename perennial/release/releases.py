@@ -50,7 +50,7 @@ def release(ws: Workspace, judged: Judged, as_of: datetime) -> Released:
         if release_of(judged, now) is not None:
             return None
         require_releasable(ws, judged, now, as_of)
-        return next_release(now, judged.model, judged.version, judged.verdict.reasons[0])
+        return next_release(ws, now, judged.model, judged.version, judged.verdict.reasons[0])
 
     ws.journal.decide(decision, as_of)
     released = release_of(judged, ws.state())
@@ -86,7 +86,7 @@ def rollback(ws: Workspace, reason: str, as_of: datetime) -> Released:
                 "was rolled back; look at the new champion first."
             )
         _require_newest(ws, now, as_of)
-        return next_release(now, target.model, target.version, reason, withdraws=withdrawn.number)
+        return next_release(ws, now, target.model, target.version, reason, withdraws=withdrawn.number)
 
     ws.journal.decide(decision, as_of)
     released = _rollback_of(reason, as_of, ws.state())
@@ -216,7 +216,14 @@ def _earlier_good(ws: Workspace, state: State, champion: Released) -> Iterator[R
 
 
 def next_release(
-    state: State, model: str, version: int, reason: str, withdraws: int | None = None, rollout: int | None = None
+    ws: Workspace,
+    state: State,
+    model: str,
+    version: int,
+    reason: str,
+    *,
+    withdraws: int | None = None,
+    rollout: int | None = None,
 ) -> Released:
     """Return the record that makes a version the champion, in place of the present one."""
     return Released(
@@ -227,4 +234,5 @@ def next_release(
         reason=reason,
         withdraws=withdraws,
         rollout=rollout,
+        image=ws.settings.serving_image or None,
     )

@@ -28,3 +28,8 @@ def test_without_a_storage_root_it_is_refused() -> None:
 def test_a_limit_that_is_no_number_is_named() -> None:
     with pytest.raises(ServiceRefused, match="`PERENNIAL_SERVING_RATE` is `fast`, expected a number"):
         read_settings("shop-returns", "127.0.0.1", 0, {**ROOT, "PERENNIAL_SERVING_RATE": "fast"})
+
+
+def test_a_guard_in_a_container_knows_its_image() -> None:
+    image = {"PERENNIAL_SERVING_IMAGE": "sha256:0a1b"}
+    assert read_settings("shop-returns", "127.0.0.1", 0, {**ROOT, **image}).storage.serving_image == "sha256:0a1b"

@@ -222,6 +222,16 @@ def test_rollback_releases_the_last_good_version_again(ws: Workspace) -> None:
     assert ws.state().champion == back
 
 
+def test_a_release_and_its_rollback_name_the_image_that_is_meant_to_answer(ws: Workspace) -> None:
+    first = released(ws, 1, at=2)
+    pinned = Workspace(ws.use_case, ws.settings.model_copy(update={"serving_image": "sha256:0a1b"}))
+    second = release(pinned, judged(ws, 2, first), day(3))
+    back = rollback(pinned, "Bad.", day(4))
+    assert (first.image, second.image, back.image) == (None, "sha256:0a1b", "sha256:0a1b")
+    before_images_were_recorded = first.model_dump(mode="json", exclude={"image"})
+    assert Released.model_validate(before_images_were_recorded) == first
+
+
 def test_rolling_back_again_for_the_same_reason_and_moment_changes_nothing(ws: Workspace) -> None:
     first = released(ws, 1, at=2)
     second = released(ws, 2, at=3, against=first)
