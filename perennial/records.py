@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from perennial.hosted import HostingAdvanced as HostingAdvanced
+from perennial.hosted import HostingEnded as HostingEnded
+from perennial.hosted import HostingStarted as HostingStarted
 from perennial.model_history import CandidateFit as CandidateFit
 from perennial.model_history import Judged as Judged
 from perennial.model_history import Registered as Registered
@@ -165,7 +168,10 @@ Record = Annotated[
     | ProbationEnded
     | AnswersAudited
     | AnswersCollected
-    | PredictionsCorrected,
+    | PredictionsCorrected
+    | HostingStarted
+    | HostingAdvanced
+    | HostingEnded,
     Field(discriminator="kind"),
 ]
 

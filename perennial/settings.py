@@ -66,9 +66,6 @@ class Settings(BaseModel):
     serving_target: Literal["process", "docker", "kubernetes"] = Field(
         default="process", description="Where the online services run."
     )
-    serving_image: str = Field(
-        default="", description="Image of the online services where they run as containers, by digest or by revision."
-    )
     serving_gateway: str = Field(
         default="",
         description="Gateway (`namespace/name`) that shares requests by weight where an image is tried on a cluster; "

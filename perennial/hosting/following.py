@@ -1,0 +1,254 @@
+"""A cluster follows what the journal says of a service's image, one step at a time; how good it is, `decision` says.
+
+Any number of processes may do this beside each other: a step is one record, appended only to the journal that it was
+decided on, and objects are applied as the journal says. The newest image that was asked for wins, and who asked for an
+older one stops.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from perennial.hosted import Hosting, HostingAdvanced, HostingEnded, Hostings, HostingStarted, hostings
+from perennial.hosting.cluster import Cluster
+from perennial.hosting.condition import Condition, condition
+from perennial.hosting.decision import decide_hosting, gather
+from perennial.hosting.errors import FieldConflict, NotHosted, Superseded
+from perennial.hosting.manifests import (
+    HOSTING,
+    Canary,
+    Object,
+    Track,
+    canary_name,
+    leftovers,
+    service_objects,
+)
+from perennial.hosting.promise import Promise
+from perennial.journal import Conflict
+from perennial.records import Answer, Record, Verdict
+from perennial.release.reports import Counts, read_reports
+from perennial.release.rollout_decision import Evidence
+from perennial.serving_spec import Serving
+from perennial.state import fold
+from perennial.workspace import Workspace
+
+READY_WITHIN = timedelta(minutes=15)
+"""Time to be ready where no share of the requests is tried first; `progressDeadlineSeconds` is shorter."""
+LOOK = 5.0
+"""Most seconds between two looks."""
+PAUSE = 0.2
+"""Least seconds between two looks, whatever changes."""
+
+
+@dataclass
+class Hosted:
+    """What was found and done."""
+
+    number: int
+    """Of the image in the journal."""
+    verdict: Verdict
+    mended: list[str] = field(default_factory=list)
+    """What somebody else had changed, and is as declared again."""
+    is_settled: bool = False
+    """Nothing is left to wait for."""
+
+
+class Follower:
+    """Lets a cluster run what was asked for, with what the journal remembers of earlier images."""
+
+    def __init__(self, ws: Workspace, cluster: Cluster, template: Sequence[Object], promise: Promise) -> None:
+        """Ask for an image.
+
+        Args:
+            ws: The use case, which declares `serving`.
+            cluster: Where it runs.
+            template: The objects of a service as they are written.
+            promise: What is to run.
+        """
+        self._ws, self._cluster, self._template, self._promise = ws, cluster, template, promise
+        self._own: int | None = None
+        self._version = ""
+
+    def step(self, now: datetime) -> Hosted:
+        """Look once, and do what follows.
+
+        Raises:
+            NotHosted: It was taken back, now or the last time that it was asked for.
+            Superseded: Somebody asked for a newer one since.
+            ClusterAway: The cluster does not answer.
+        """
+        number = self._begin(now)
+        found = self._hostings()
+        trial = found.trial
+        objects = self._objects(found)
+        mended = self._apply(objects)
+        if trial is None:
+            return self._look_at_current(found, mended, now)
+        verdict = self._judge(trial, now)
+        step = self._next(trial, verdict, now)
+        if step is None or not self._append(step, now):
+            return Hosted(number, verdict, mended)
+        mended += self._apply(self._objects(self._hostings()))
+        if isinstance(step, HostingEnded) and verdict.answer is not Answer.PASS:
+            raise NotHosted(self._taken_back(trial, found, verdict))
+        return Hosted(number, verdict, mended, is_settled=isinstance(step, HostingEnded))
+
+    def wait(self, seconds: float = LOOK) -> None:
+        """Return when something of the service changes, or after some time."""
+        self._cluster.wait_for_change(_labels(self._promise.slug), self._version, seconds)
+
+    def _hostings(self) -> Hostings:
+        return hostings(self._ws.journal.entries())
+
+    def _begin(self, now: datetime) -> int:
+        """Ask for the image, unless it runs or is on its way, and return its number."""
+        if self._own is None:
+            self._ws.journal.decide(lambda entries: self._started(hostings(entries), now), now)
+            self._own = self._hostings().newest
+        newest = self._hostings().newest
+        if newest > self._own:
+            raise Superseded(
+                f"Hosting {newest} of `{self._promise.slug}` began after {self._own}, which this was asked for. "
+                "Nothing more was done."
+            )
+        return self._own
+
+    def _started(self, found: Hostings, now: datetime) -> HostingStarted | None:
+        wanted = (self._promise.image, self._promise.variables)
+        refusal = found.refusal(*wanted)
+        if refusal is not None:
+            raise NotHosted(
+                f"`{self._promise.image}` was taken back before: {refusal.reasons[0]} Build another image, or change "
+                "what the service is told. What ran before runs on."
+            )
+        trial = found.trial.started if found.trial else found.current
+        if trial is not None and (trial.image, trial.variables) == wanted:
+            return None
+        serving = self._ws.use_case.serving or Serving()
+        is_tried = found.current is not None and serving.rollout != "direct"
+        return HostingStarted(
+            number=found.newest + 1,
+            image=self._promise.image,
+            variables=self._promise.variables,
+            steps=serving.canary.steps if is_tried else (),
+            deadline=now + (serving.trial.deadline if is_tried else READY_WITHIN),
+        )
+
+    def _objects(self, found: Hostings) -> list[Object]:
+        """What the cluster should have, as the journal says."""
+        trial, current = found.trial, found.current
+        everywhere = trial.started if trial and (trial.share is None or current is None) else current
+        if everywhere is None:
+            return []
+        canary = None
+        if trial and trial.share is not None:
+            canary = Canary(self._track(trial.started), trial.share, self._beside())
+        gateway = self._ws.settings.serving_gateway
+        return service_objects(self._template, self._track(everywhere), canary, self._cluster.namespace, gateway)
+
+    def _track(self, one: HostingStarted) -> Track:
+        promise = self._promise
+        return Track(one.number, Promise(promise.slug, one.image, one.variables, promise.replicas))
+
+    def _beside(self) -> int:
+        stable = self._cluster.get("Deployment", self._promise.slug)
+        return stable["spec"].get("replicas", 1) if stable else self._promise.replicas
+
+    def _apply(self, objects: Sequence[Object]) -> list[str]:
+        """Apply all objects, delete what is left of another phase, and tell what somebody else had changed."""
+        mended = []
+        for one in objects:
+            try:
+                self._cluster.apply(one)
+            except FieldConflict as conflict:
+                self._cluster.apply(one, force=True)
+                mended.append(f"{conflict} It is as declared again.")
+        for kind, name in leftovers(self._promise.slug, objects) if objects else []:
+            if kind != "HTTPRoute" or self._ws.settings.serving_gateway:
+                self._cluster.delete(kind, name)
+        return mended
+
+    def _judge(self, trial: Hosting, now: datetime) -> Verdict:
+        slug = self._promise.slug
+        name = slug if trial.share is None else canary_name(slug)
+        champion = fold(self._ws.journal.entries()).champion
+        evidence = Evidence(0, 0, {}, 0, Counts(), Counts())
+        if trial.share is not None and champion is not None:
+            evidence = gather(trial, slug, read_reports(self._ws), champion.number, now)
+        serving = self._ws.use_case.serving or Serving()
+        return decide_hosting(trial, self._condition(name, trial.started.number, now), evidence, serving, now)
+
+    def _condition(self, name: str, number: int, now: datetime) -> Condition:
+        deployment = self._cluster.get("Deployment", name)
+        listed = self._cluster.list("Pod", _labels(self._promise.slug))
+        self._version = listed["metadata"].get("resourceVersion", "")
+        if deployment is None:
+            return Condition(Answer.INCONCLUSIVE, f"There is no Deployment `{name}` yet.")
+        pods = [one for one in listed["items"] if one["metadata"].get("labels", {}).get(HOSTING) == str(number)]
+        return condition(deployment, pods, now)
+
+    def _look_at_current(self, found: Hostings, mended: list[str], now: datetime) -> Hosted:
+        current = found.current
+        if current is None:
+            raise NotHosted(f"Nothing of `{self._promise.slug}` ever ran well. Look at its last verdict, and mend it.")
+        seen = self._condition(self._promise.slug, current.number, now)
+        verdict = Verdict(answer=seen.answer, reasons=(seen.reason,))
+        return Hosted(current.number, verdict, mended, is_settled=seen.answer is not Answer.INCONCLUSIVE)
+
+    def _next(self, trial: Hosting, verdict: Verdict, now: datetime) -> Record | None:
+        number, is_overdue = trial.started.number, now >= trial.started.deadline
+        if verdict.answer is Answer.FAIL or (is_overdue and verdict.answer is not Answer.PASS):
+            return HostingEnded(number=number, verdict=verdict)
+        if verdict.answer is not Answer.PASS:
+            return None
+        if trial.share is None:
+            return HostingEnded(number=number, verdict=verdict)
+        return HostingAdvanced(number=number, step=trial.step + 1, verdict=verdict)
+
+    def _append(self, record: Record, now: datetime) -> bool:
+        """Write it, unless somebody else was first: then the next look decides again."""
+        entries = self._ws.journal.entries()
+        trial = hostings(entries).trial
+        if trial is None or trial.started.number != record.number:  # type: ignore[union-attr]
+            return False
+        try:
+            self._ws.journal.append(record, now, head=len(entries))
+        except Conflict:
+            return False
+        return True
+
+    def _taken_back(self, trial: Hosting, found: Hostings, verdict: Verdict) -> str:
+        before = f"`{found.current.image}` runs on" if found.current else "Nothing ran before it"
+        return (
+            f"`{trial.started.image}` does not run for `{self._promise.slug}`: {verdict.reasons[0]} {before}. Mend it, "
+            "build another image, and apply again."
+        )
+
+
+def follow(
+    follower: Follower, clock: Callable[[], datetime], rest: Callable[[float], None], tell: Callable[[str], None]
+) -> Hosted:
+    """Take steps until there is nothing to wait for; by each deadline there is not.
+
+    Args:
+        follower: Of one service.
+        clock: The time.
+        rest: Sleeps.
+        tell: Gets what changed since the last look.
+    """
+    said = ""
+    while True:
+        found = follower.step(clock())
+        for one in found.mended:
+            tell(one)
+        if found.verdict.reasons[0] != said:
+            said = found.verdict.reasons[0]
+            tell(said)
+        if found.is_settled:
+            return found
+        rest(PAUSE)
+        follower.wait()
+
+
+def _labels(slug: str) -> dict[str, str]:
+    return {"app.kubernetes.io/name": slug, "app.kubernetes.io/part-of": "perennial"}

@@ -1,0 +1,163 @@
+"""The objects of a cluster that keep the promise of a service, from the files of its template; it asks no cluster.
+
+Everything that does not depend on use case, environment or trial is written in the files and nowhere else.
+"""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from perennial.hosting.promise import Promise
+
+Object = dict[str, Any]
+CANARY = "canary"
+HOSTING = "perennial/hosting"
+"""Label of a pod: the number of what it runs in the journal."""
+_PLACEHOLDER = "use-case"
+_TRACK, _NAME = "perennial/track", "app.kubernetes.io/name"
+
+
+@dataclass(frozen=True)
+class Track:
+    """Replicas that run one image."""
+
+    number: int
+    """Of the journal's record of it."""
+    promise: Promise
+
+
+@dataclass(frozen=True)
+class Canary:
+    """Replicas of an image on trial, beside the others."""
+
+    track: Track
+    share: float
+    """Of the requests."""
+    beside: int
+    """Replicas that run the other image."""
+
+    def replicas(self, is_weighed: bool) -> int:
+        """Return how many there should be: without a gateway the share is that of the pods, as near as it gets."""
+        wanted = ceil(self.beside * self.share) if is_weighed else _beside(self.beside, self.share)
+        return max(1, min(wanted, max(self.beside, 1)))
+
+
+def read_template(folder: Path) -> list[Object]:
+    """Read the objects of one service, as they are written for a use case named `use-case`."""
+    listed = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))["resources"]
+    return [one for name in listed for one in yaml.safe_load_all((folder / name).read_text(encoding="utf-8"))]
+
+
+def service_objects(
+    template: Sequence[Object], stable: Track, canary: Canary | None, namespace: str, gateway: str = ""
+) -> list[Object]:
+    """Return what a cluster should have of a service.
+
+    Args:
+        template: The files' objects.
+        stable: What runs.
+        canary: What is on trial beside it.
+        namespace: Of the environment.
+        gateway: `namespace/name` of a Gateway that sends requests by weight; without one the pods' number decides.
+    """
+    promise = stable.promise
+    objects = [_named(one, promise.slug, namespace) for one in template]
+    for one in objects:
+        if one["kind"] == "Deployment":
+            _fill(one, stable)
+        if one["kind"] == "HorizontalPodAutoscaler":
+            spec = one["spec"]
+            spec["minReplicas"] = max(spec["minReplicas"], promise.replicas)
+            spec["maxReplicas"] = max(spec["maxReplicas"], 4 * promise.replicas)
+    (deployment,) = (one for one in objects if one["kind"] == "Deployment")
+    (service,) = (one for one in objects if one["kind"] == "Service")
+    if canary:
+        objects.append(_canary(deployment, canary, bool(gateway)))
+    return objects + (_weighed(service, canary, gateway) if gateway else [])
+
+
+def canary_name(slug: str) -> str:
+    """Return the name of what belongs to a canary, and the beginning of those of its pods."""
+    return f"{slug}-{CANARY}"
+
+
+def leftovers(slug: str, objects: Sequence[Object]) -> list[tuple[str, str]]:
+    """Return kind and name of what a service may have had in another phase and should have no more."""
+    present = {(one["kind"], one["metadata"]["name"]) for one in objects}
+    names = (canary_name(slug), f"{slug}-stable")
+    possible = [("Deployment", canary_name(slug)), *(("Service", one) for one in names), ("HTTPRoute", slug)]
+    return [one for one in possible if one not in present]
+
+
+def _named(one: Object, slug: str, namespace: str) -> Object:
+    """Put a slug in the place of `use-case`, in every name, label and argument."""
+
+    def put(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: put(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [put(inner) for inner in value]
+        return slug if value == _PLACEHOLDER else value
+
+    named: Object = put(deepcopy(one))
+    named["metadata"]["namespace"] = namespace
+    return named
+
+
+def _fill(deployment: Object, track: Track) -> None:
+    template = deployment["spec"]["template"]
+    template["metadata"]["labels"][HOSTING] = str(track.number)
+    (container,) = template["spec"]["containers"]
+    container["image"] = track.promise.image
+    container["args"] = list(track.promise.arguments)
+    told = [{"name": name, "value": value} for name, value in sorted(track.promise.variables.items())]
+    container["env"] = [*told, *container["env"]]
+
+
+def _canary(stable: Object, canary: Canary, is_weighed: bool) -> Object:
+    made = deepcopy(stable)
+    made["metadata"]["name"] = canary_name(canary.track.promise.slug)
+    spec = made["spec"]
+    for labels in (made["metadata"]["labels"], spec["template"]["metadata"]["labels"], spec["selector"]["matchLabels"]):
+        labels[_TRACK] = CANARY
+    spec["replicas"] = canary.replicas(is_weighed)
+    container = spec["template"]["spec"]["containers"][0]
+    container["env"] = [one for one in container["env"] if one["name"] not in canary.track.promise.variables]
+    _fill(made, canary.track)
+    return made
+
+
+def _weighed(service: Object, canary: Canary | None, gateway: str) -> list[Object]:
+    slug, space = service["metadata"]["name"], service["metadata"]["namespace"]
+    tracks = {"stable": 100} if canary is None else {"stable": 100 - round(100 * canary.share)}
+    if canary:
+        tracks[CANARY] = round(100 * canary.share)
+    services, backends = [], []
+    for track, weight in tracks.items():
+        own = deepcopy(service)
+        own["metadata"]["name"] = f"{slug}-{track}"
+        own["spec"]["selector"][_TRACK] = track
+        services.append(own)
+        backends.append({"name": f"{slug}-{track}", "port": service["spec"]["ports"][0]["port"], "weight": weight})
+    where, _, name = gateway.rpartition("/")
+    route: Object = {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": slug, "namespace": space, "labels": dict(service["metadata"]["labels"])},
+        "spec": {
+            "parentRefs": [{"name": name, **({"namespace": where} if where else {})}],
+            "hostnames": [f"{slug}.{space}"],
+            "rules": [{"backendRefs": backends}],
+        },
+    }
+    return [*services, route]
+
+
+def _beside(others: int, share: float) -> int:
+    """So many pods that theirs is the share of all, where that is possible."""
+    return others if share >= 1 else round(others * share / (1 - share))
