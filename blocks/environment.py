@@ -1,5 +1,6 @@
 """The `Environment` block: the same fields as `Settings`, kept by a Prefect server; one document per environment."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 from prefect.blocks.core import Block
@@ -37,9 +38,9 @@ class Environment(Settings, Block):
         return settings_of(self.model_dump(include=set(Settings.model_fields)))
 
 
-def save_environment(name: str) -> Environment:
-    """Save the document of an environment as a block, replacing the saved one."""
-    block = Environment(**read_document(name))
+def save_environment(name: str, document: Mapping[str, Any] | None = None) -> Environment:
+    """Save the document of an environment, or a changed one, as a block, replacing the saved one."""
+    block = Environment(**(document or read_document(name)))
     block.save(name, overwrite=True)
     return block
 

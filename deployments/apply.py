@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from prefect.client.orchestration import SyncPrefectClient
 
+from deployments.building import with_images, with_known_images
 from deployments.changing import Changer, NotApplied
 from deployments.desired import declared
 from deployments.item import AUTOMATION, DEPLOYMENT, Item
@@ -27,7 +28,7 @@ class MissingBlock(Permanent):
 
 def changes(client: SyncPrefectClient, settings: Settings) -> list[Change]:
     """Return what differs between the code and a server for an environment; nothing when it is as declared."""
-    wanted = declared(settings)
+    wanted = declared(with_known_images(settings))
     return plan(wanted, _observed(client, settings, wanted).items)
 
 
@@ -48,8 +49,9 @@ def apply(client: SyncPrefectClient, settings: Settings, tell: Callable[[Change]
     Raises:
         MissingBlock: An automation refers to a block that is not there. Nothing was changed.
         NotApplied: The server refused a change, or does not keep it. What was told before is done.
+        NotBuilt: Its flow runs are containers, and their image could not be built. Nothing was changed.
     """
-    wanted = declared(settings)
+    wanted = declared(with_images(settings))
     _save_blocks(wanted, _observed(client, settings, wanted), settings.environment)
     done: list[Change] = []
     for _ in range(_ROUNDS):

@@ -51,7 +51,8 @@ class Changer:
         self._send("POST", "/work_pools/", {"name": change.item.name, "type": change.item.fields["type"], **body})
 
     def _block(self, change: Change) -> None:
-        save_environment(change.item.fields["document"]["environment"])
+        document = change.item.fields["document"]
+        save_environment(document["environment"], document)
 
     def _limit(self, change: Change) -> None:
         self._put(change, "/v2/concurrency_limits/", {"name": change.item.name, **change.item.fields})

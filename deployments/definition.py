@@ -9,6 +9,8 @@ from blocks.documents import PROJECT
 from perennial.errors import Permanent
 
 PLACEHOLDER = "{{ $PERENNIAL_ENV }}"
+REVISION = "PERENNIAL_REVISION"
+"""Variable with what is built, which the build steps read for themselves."""
 
 
 class InvalidDefinition(Permanent):
@@ -22,8 +24,9 @@ def read_definition(environment: str, path: Path = PROJECT / "prefect.yaml") -> 
         InvalidDefinition: It has another placeholder.
     """
     text = path.read_text(encoding="utf-8").replace(PLACEHOLDER, environment)
-    if "{{" in text:
-        number, line = next((n, one) for n, one in enumerate(text.splitlines(), 1) if "{{" in one)
+    left = text.replace(f"{{{{ ${REVISION} }}}}", "")
+    if "{{" in left:
+        number, line = next((n, one) for n, one in enumerate(left.splitlines(), 1) if "{{" in one)
         raise InvalidDefinition(
             f"`{path.name}` line {number} has a placeholder that nothing fills in: `{line.strip()}`. Expected only "
             f"`{PLACEHOLDER}`; what differs between environments is in their documents in blocks/environments/."

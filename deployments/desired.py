@@ -42,7 +42,7 @@ def declared(settings: Settings) -> list[Item]:
     deployments = [_deployment(one) for one in definition["deployments"]]
     return [
         _pool(settings),
-        _block(settings.environment),
+        _block(settings),
         *_limits(definition),
         *deployments,
         *_schedules(settings, definition["deployments"]),
@@ -52,13 +52,17 @@ def declared(settings: Settings) -> list[Item]:
 
 def _pool(settings: Settings) -> Item:
     template = json.loads((_TEMPLATES / f"{settings.work_pool}.json").read_text(encoding="utf-8"))
+    if settings.work_pool != "process" and settings.flows_image:
+        template["variables"]["properties"]["image"]["default"] = settings.flows_image
     about = f"Flow runs of {settings.environment}, as `perennial apply` made it."
     fields = {"type": settings.work_pool, "description": about, "paused": False, "concurrency_limit": None}
     return Item(POOL, pool_name(settings.environment), {**fields, "template": template})
 
 
-def _block(environment: str) -> Item:
-    block = Environment(**read_document(environment))
+def _block(settings: Settings) -> Item:
+    """The document as it is written, with the images that were built: where they run is not said by variables."""
+    environment, images = settings.environment, settings.model_dump(include={"flows_image", "serving_image"})
+    block = Environment(**{**read_document(environment), **images})
     document = block.model_dump(mode="json", include=set(Settings.model_fields))
     fields = {"schema": block._calculate_schema_checksum(), "document": document}
     return Item(BLOCK, f"{block.get_block_type_slug()}/{environment}", fields)

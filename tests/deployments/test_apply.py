@@ -255,12 +255,15 @@ def test_a_block_that_was_edited_by_hand_is_mended(
 def test_a_work_pool_of_another_type_is_made_anew_and_used(
     server: Server, client: SyncPrefectClient, settings: Settings, kind: Literal["docker", "kubernetes"]
 ) -> None:
-    contained = settings.model_copy(update={"work_pool": kind})
-    (planned,) = changes(client, contained)
-    assert planned.fields["type"] == ("process", kind)
+    contained = settings.model_copy(update={"work_pool": kind, "flows_image": "flows@sha256:0a1b"})
+    pool, block = changes(client, contained)
+    assert pool.fields["type"] == ("process", kind)
+    assert block.fields == {"document.flows_image": ("", "flows@sha256:0a1b")}
     apply(client, contained, lambda _: None)
     assert changes(client, contained) == []
-    assert server.ask("/work_pools/perennial-test")["type"] == kind
+    found = server.ask("/work_pools/perennial-test")
+    assert found["type"] == kind
+    assert found["base_job_template"]["variables"]["properties"]["image"]["default"] == "flows@sha256:0a1b"
     assert server.ask("/deployments/name/train/test")["work_pool_name"] == "perennial-test"
 
 

@@ -1,0 +1,116 @@
+"""The images of an environment whose flow runs are containers: built by the steps of `prefect.yaml`, named by digest.
+
+What is named by its digest cannot become something else under the same tag. It starts no container.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, redirect_stdout
+from typing import Any
+
+from blocks.documents import PROJECT
+from deployments.definition import REVISION, read_definition
+from perennial.errors import Permanent
+from perennial.model.revision import code_revision
+from perennial.settings import Settings
+
+NOT_BUILT = "built by `perennial apply`"
+"""Stands in a plan for the digest of an image that nobody has built yet."""
+_STEP = "prefect_docker.deployments.steps.build_docker_image"
+
+
+class NotBuilt(Permanent):
+    """An image could not be built or pushed, or no Docker engine answers."""
+
+
+def with_images(settings: Settings) -> Settings:
+    """Return settings that name both images by digest: built now, where the document names none.
+
+    Raises:
+        NotBuilt: A step failed; its output was shown.
+    """
+    return settings.model_copy(update=_named(build_images())) if _needs_images(settings) else settings
+
+
+def with_known_images(settings: Settings) -> Settings:
+    """Return settings that name both images as they were built of this revision, without building."""
+    return settings.model_copy(update=_named(_known_images(settings))) if _needs_images(settings) else settings
+
+
+def build_images() -> dict[str, str]:
+    """Run the build steps, push where a registry is set, and return each image by digest, by its target.
+
+    What the engine says meanwhile goes to standard error.
+
+    Raises:
+        NotBuilt: A step failed; its output was shown.
+    """
+    from prefect.deployments.steps.core import StepExecutionError, run_steps
+
+    steps = read_definition("dev")["build"]
+    with chdir(PROJECT), _revision(), redirect_stdout(sys.stderr):
+        try:
+            done = asyncio.run(run_steps(steps, print_function=print))
+        except StepExecutionError as error:
+            raise NotBuilt(
+                f"The images of this revision were not built: {error.__cause__ or error}. Is a Docker engine running, "
+                "and does DOCKER_HOST name it? Nothing was applied."
+            ) from error
+        return {one["id"]: _pinned(done[one["id"]]) for one in _arguments(steps)}
+
+
+def _needs_images(settings: Settings) -> bool:
+    return settings.work_pool != "process" and not settings.flows_image
+
+
+def _named(images: dict[str, str]) -> dict[str, str]:
+    return {f"{target}_image": image for target, image in images.items()}
+
+
+def _arguments(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [step[_STEP] for step in steps]
+
+
+def _pinned(built: dict[str, Any]) -> str:
+    if "/" in built["image_name"]:
+        from prefect_docker.deployments.steps import push_docker_image
+
+        push_docker_image(image_name=built["image_name"], tag=built["tag"])
+    return _digest(built["image"])
+
+
+def _digest(name: str) -> str:
+    """The digest that a registry gave it, or else its own, which holds in the engine that has it."""
+    from prefect.utilities.dockerutils import docker_client
+
+    with docker_client() as client:
+        image = client.images.get(name)
+    pushed: list[str] = image.attrs.get("RepoDigests", [])
+    return pushed[0] if pushed else str(image.id)
+
+
+def _known_images(settings: Settings) -> dict[str, str]:
+    from prefect.settings import PREFECT_DEFAULT_DOCKER_BUILD_NAMESPACE
+
+    registry = PREFECT_DEFAULT_DOCKER_BUILD_NAMESPACE.value()
+    found = {}
+    for one in _arguments(read_definition(settings.environment)["build"]):
+        name = "/".join(filter(None, [registry, one["image_name"]]))
+        try:
+            found[one["id"]] = _digest(f"{name}:{code_revision()}")
+        except RuntimeError:  # no engine, or it has no such image
+            found[one["id"]] = NOT_BUILT
+    return found
+
+
+@contextmanager
+def _revision() -> Iterator[None]:
+    before = os.environ.get(REVISION)
+    os.environ[REVISION] = code_revision()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[REVISION]
