@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_MONTHS ?= 12
 
-.PHONY: help setup demo drill test test-long check lint bench mutation simulation lock up down clean
+.PHONY: help setup demo drill test test-long test-docker check lint bench mutation simulation lock up down clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,10 +27,13 @@ drill: up ## Let a faulty model loose on a copy of the service after `make demo`
 	@$(BIN)/perennial drill flight-delay
 
 test: setup ## Run the tests that need nothing but this checkout (under 10 minutes)
-	@$(BIN)/python -m pytest -q -m "not long"
+	@$(BIN)/python -m pytest -q -m "not long and not docker"
 
 test-long: setup ## Run the tests that take minutes each
-	@$(BIN)/python -m pytest -q -m long
+	@$(BIN)/python -m pytest -q -m "long and not docker"
+
+test-docker: setup ## Build the images and run the loop, a rollout and a rollback in containers (needs a Docker engine)
+	@$(BIN)/python -m pytest -q -m docker
 
 check: setup lint ## Lint, types and architecture
 	@$(BIN)/mypy
@@ -54,6 +57,8 @@ lock: ## Compile the locks again (needs uv)
 	  --no-emit-index-url --no-header --no-annotate -o requirements.lock
 	uv pip compile --group serving --constraint requirements.lock --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate -o deployments/images/serving.lock
+	uv pip compile pyproject.toml --constraint requirements.lock --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate -o deployments/images/flows.lock
 
 up: setup ## Start a Prefect server, an MLflow server and a worker, and apply the environment
 	@$(BIN)/perennial up
