@@ -52,8 +52,15 @@ def declared(settings: Settings) -> list[Item]:
 
 def _pool(settings: Settings) -> Item:
     template = json.loads((_TEMPLATES / f"{settings.work_pool}.json").read_text(encoding="utf-8"))
-    if settings.work_pool != "process" and settings.flows_image:
-        template["variables"]["properties"]["image"]["default"] = settings.flows_image
+    variables = template["variables"]["properties"]
+    image = {"image": settings.flows_image} if settings.work_pool != "process" and settings.flows_image else {}
+    for name, value in {**image, **settings.job_variables}.items():
+        if name not in variables:
+            raise InvalidDefinition(
+                f"`job_variables` of `{settings.environment}` names `{name}`, which the template of a "
+                f"{settings.work_pool} pool does not have{nearest(name, variables) or '.'}"
+            )
+        variables[name]["default"] = value
     about = f"Flow runs of {settings.environment}, as `perennial apply` made it."
     fields = {"type": settings.work_pool, "description": about, "paused": False, "concurrency_limit": None}
     return Item(POOL, pool_name(settings.environment), {**fields, "template": template})

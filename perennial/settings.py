@@ -1,7 +1,7 @@
 """Where one environment keeps its things, as plain data; the `Environment` block of Prefect wraps it."""
 
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -55,6 +55,10 @@ class Settings(BaseModel):
         default="",
         description="Secret block with the bearer tokens, comma separated, that open the online services; the "
         "variable PERENNIAL_SERVING_TOKENS goes before it.",
+    )
+    job_variables: dict[str, Any] = Field(
+        default={},
+        description="What the template of the work pool says otherwise here, such as networks: [perennial] or cpu_request.",
     )
     flows_image: str = Field(
         default="",

@@ -255,7 +255,8 @@ def test_a_block_that_was_edited_by_hand_is_mended(
 def test_a_work_pool_of_another_type_is_made_anew_and_used(
     server: Server, client: SyncPrefectClient, settings: Settings, kind: Literal["docker", "kubernetes"]
 ) -> None:
-    contained = settings.model_copy(update={"work_pool": kind, "flows_image": "flows@sha256:0a1b"})
+    given = {"work_pool": kind, "flows_image": "flows@sha256:0a1b", "job_variables": {"stream_output": False}}
+    contained = settings.model_copy(update=given)
     pool, block = changes(client, contained)
     assert pool.fields["type"] == ("process", kind)
     assert block.fields == {"document.flows_image": ("", "flows@sha256:0a1b")}
@@ -263,7 +264,8 @@ def test_a_work_pool_of_another_type_is_made_anew_and_used(
     assert changes(client, contained) == []
     found = server.ask("/work_pools/perennial-test")
     assert found["type"] == kind
-    assert found["base_job_template"]["variables"]["properties"]["image"]["default"] == "flows@sha256:0a1b"
+    variables = found["base_job_template"]["variables"]["properties"]
+    assert [variables[name]["default"] for name in ("image", "stream_output")] == ["flows@sha256:0a1b", False]
     assert server.ask("/deployments/name/train/test")["work_pool_name"] == "perennial-test"
 
 
@@ -337,3 +339,9 @@ def test_without_a_server_the_error_says_how_to_get_one(settings: Settings, monk
     away = settings.model_copy(update={"prefect_api_url": f"http://127.0.0.1:{free_port()}/api"})
     with pytest.raises(ServerAway, match="does not answer"), server_of(away):
         pass
+
+
+def test_a_job_variable_that_the_template_does_not_have_is_named(settings: Settings) -> None:
+    mistaken = settings.model_copy(update={"work_pool": "docker", "job_variables": {"network": ["team"]}})
+    with pytest.raises(InvalidDefinition, match=r"names `network`, which .* docker pool does not have.*`networks`"):
+        desired.declared(mistaken)
