@@ -1,0 +1,158 @@
+"""What a cluster does with Deployments: pods that get ready at once, slowly or never, as the name of their image says.
+
+`unpullable`, `crashing` and `never-ready` in an image's name make it so; anything else gets ready.
+"""
+
+import hashlib
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+
+from tests.deployments.kubernetes.emulation import Api, Object
+
+WHO = "kube-controller-manager"
+PROGRESS = 1.5
+"""Seconds in place of `progressDeadlineSeconds`."""
+
+
+class Controller:
+    """Looks at everything again and again, and takes one step with each thing."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._since: dict[str, tuple[str, float]] = {}
+        self._born: dict[str, float] = {}
+
+    def turn(self) -> None:
+        """Take one step with every Deployment."""
+        with self._api.changed:
+            places = [place for place in self._api.objects if place[0] == "deployments"]
+            for place in places:
+                self._deploy(self._api.objects[place])
+            scalers = [one for place, one in self._api.objects.items() if place[0] == "horizontalpodautoscalers"]
+            for one in scalers:
+                self._scale(one)
+            self._sweep({one[2] for one in places})
+
+    def _scale(self, scaler: Object) -> None:
+        space, target = scaler["metadata"]["namespace"], scaler["spec"]["scaleTargetRef"]["name"]
+        found = self._api.objects.get(("deployments", space, target))
+        if found and found["spec"]["replicas"] < scaler["spec"]["minReplicas"]:
+            change = {"spec": {"replicas": scaler["spec"]["minReplicas"]}}
+            self._api.patch("deployments", target, change, WHO, space)
+
+    def _deploy(self, one: Object) -> None:
+        spec, name, space = one["spec"], one["metadata"]["name"], one["metadata"]["namespace"]
+        wanted, digest = spec["replicas"], _digest(spec["template"])
+        pods = self._pods(name, space)
+        new = [pod for pod in pods if pod["metadata"]["labels"]["pod-template-hash"] == digest]
+        old = [pod for pod in pods if pod not in new]
+        for pod in new:
+            self._live(pod)
+        if len(new) < wanted and len(pods) <= wanted:
+            self._create(one, digest)
+        elif len(new) > wanted:
+            self._delete(new[-1])
+        elif old and (not _is_ready(old[0]) or sum(map(_is_ready, pods)) > wanted):
+            self._delete(old[0])
+        self._tell(one, digest)
+
+    def _tell(self, one: Object, digest: str) -> None:
+        name, space = one["metadata"]["name"], one["metadata"]["namespace"]
+        pods, wanted = self._pods(name, space), one["spec"]["replicas"]
+        new = [pod for pod in pods if pod["metadata"]["labels"]["pod-template-hash"] == digest]
+        status: Object = {
+            "observedGeneration": one["metadata"]["generation"],
+            "replicas": len(pods),
+            "updatedReplicas": len(new),
+            "availableReplicas": sum(map(_is_ready, pods)),
+        }
+        before = self._since.get(name)
+        if before is None or before[0] != digest:
+            before = self._since[name] = (digest, monotonic())
+        is_done = status["updatedReplicas"] == status["availableReplicas"] == wanted == len(pods)
+        is_late = not is_done and monotonic() - before[1] > PROGRESS
+        message = f'ReplicaSet "{name}-{digest}" has timed out progressing.' if is_late else ""
+        progress = {"type": "Progressing", "status": "False" if is_late else "True", "message": message}
+        status["conditions"] = [progress]
+        self._api.patch("deployments", name, {"status": status}, "", space)
+
+    def _pods(self, owner: str, space: str) -> list[Object]:
+        found = [one for place, one in self._api.objects.items() if place[:2] == ("pods", space)]
+        return [one for one in found if one["metadata"].get("ownerReferences", [{}])[0].get("name") == owner]
+
+    def _create(self, one: Object, digest: str) -> None:
+        template, meta = one["spec"]["template"], one["metadata"]
+        name = f"{meta['name']}-{digest}-{uuid.uuid4().hex[:5]}"
+        labels = {**template["metadata"]["labels"], "pod-template-hash": digest}
+        owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": meta["name"], "uid": meta["uid"]}
+        pod = {"metadata": {"labels": labels, "ownerReferences": [owner]}, "spec": template["spec"]}
+        self._born[name] = monotonic()
+        self._api.put(("pods", meta["namespace"], name), {**pod, "status": {"phase": "Pending"}}, WHO)
+
+    def _delete(self, pod: Object) -> None:
+        self._api.delete(("pods", pod["metadata"]["namespace"], pod["metadata"]["name"]))
+
+    def _sweep(self, deployments: set[str]) -> None:
+        for place, one in list(self._api.objects.items()):
+            owners = one["metadata"].get("ownerReferences", [])
+            if (
+                place[0] == "pods"
+                and owners
+                and owners[0]["kind"] == "Deployment"
+                and owners[0]["name"] not in deployments
+            ):
+                self._delete(one)
+
+    def _live(self, pod: Object) -> None:
+        name = pod["metadata"]["name"]
+        container = pod["spec"]["containers"][0]
+        status = _status(container, monotonic() - self._born[name], pod)
+        self._api.patch("pods", name, {"status": status}, "", pod["metadata"]["namespace"])
+
+
+def _status(container: Object, age: float, pod: Object) -> Object:
+    image = container["image"]
+    one: Object = {"name": container["name"], "image": image, "ready": False, "restartCount": 0, "state": {}}
+    if "unpullable" in image:
+        message = f'Back-off pulling image "{image}"'
+        one["state"] = {"waiting": {"reason": "ImagePullBackOff", "message": message}}
+    elif "crashing" in image:
+        one["restartCount"] = min(int(age / 0.2), 9)
+        one["state"] = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off restarting failed container"}}
+        one["lastState"] = {"terminated": {"reason": "Error", "exitCode": 1}}
+    else:
+        one["state"] = {"running": {}}
+        one["ready"] = "never-ready" not in image and age > (0.6 if "slow" in image else 0.05)
+    phase = "Running" if "running" in one["state"] else "Pending"
+    return {"phase": phase, "containerStatuses": [one]}
+
+
+def _is_ready(pod: Object) -> bool:
+    return any(one["ready"] for one in pod.get("status", {}).get("containerStatuses", []))
+
+
+def _digest(template: Object) -> str:
+    return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:8]
+
+
+@contextmanager
+def controlling(api: Api) -> Iterator[Any]:
+    """Let a controller work on an API."""
+    ending, controller = threading.Event(), Controller(api)
+
+    def work() -> None:
+        while not ending.wait(0.03):
+            controller.turn()
+
+    thread = threading.Thread(target=work, name="controller", daemon=True)
+    thread.start()
+    try:
+        yield controller
+    finally:
+        ending.set()
+        thread.join()

@@ -1,0 +1,308 @@
+"""A service on a cluster over real HTTP: newer code gets to answer, or is taken back, and nothing that fails is lost.
+
+Runs on the emulation, and on a real cluster where `PERENNIAL_TEST_CLUSTER` names one; what only an emulation can be
+made to do is left out there.
+"""
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from perennial.hosted import hostings
+from perennial.hosting.cluster import Cluster
+from perennial.hosting.errors import ClusterAway, ClusterRefused, NotHosted, Superseded
+from perennial.values import Answer
+from tests.deployments.kubernetes.world import (
+    CONTEXT,
+    SLUG,
+    STEPS,
+    World,
+    configuration,
+    traffic,
+    watching,
+    world,
+)
+from tests.servers import until
+
+pytestmark = pytest.mark.long
+emulated = pytest.mark.skipif(bool(CONTEXT), reason="a real cluster is not asked to fail so")
+CANARY = f"{SLUG}-canary"
+
+
+@pytest.fixture
+def direct(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def trying(tmp_path: Path) -> Iterator[World]:
+    """A world in which an image runs and newer ones are tried first."""
+    with world(tmp_path, "canary") as made:
+        made.host("good")
+        yield made
+
+
+def test_the_first_image_runs_at_once(direct: World) -> None:
+    hosted = direct.host("good")
+    assert hosted.verdict.answer is Answer.PASS
+    assert direct.kinds() == ["started", "ended"]
+    assert direct.image() == "good"
+    assert until(20, lambda: len(direct.ready()) == 2)
+    for kind in ("Service", "HorizontalPodAutoscaler", "PodDisruptionBudget"):
+        assert direct.cluster.get(kind, SLUG)
+
+
+def test_asking_again_changes_nothing(direct: World) -> None:
+    direct.host("good")
+    until(20, lambda: len(direct.ready()) == 2)
+    before = direct.deployment()
+    again = direct.host("good")
+    assert (again.is_settled, again.mended) == (True, [])
+    assert direct.kinds() == ["started", "ended"]
+    after = direct.deployment()
+    assert before and after
+    assert after["metadata"]["generation"] == before["metadata"]["generation"]
+
+
+def test_newer_code_takes_over_without_a_gap(direct: World) -> None:
+    direct.host("good")
+    until(20, lambda: len(direct.ready()) == 2)
+    with watching(lambda: len(direct.ready())) as seen:
+        assert direct.host("better").verdict.answer is Answer.PASS
+    assert direct.image() == "better"
+    assert min(seen) >= 2
+    assert hostings(direct.ws.journal.entries()).current.image.endswith(":better")  # type: ignore[union-attr]
+
+
+def test_what_the_service_is_told_is_rolled_out_like_code(direct: World) -> None:
+    direct.host("good")
+    direct.host("good", storage_endpoint="http://other:9000")
+    assert direct.kinds() == ["started", "ended"] * 2
+    found = direct.deployment()
+    assert found
+    told = {one["name"]: one.get("value") for one in found["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert told["PERENNIAL_STORAGE_ENDPOINT"] == "http://other:9000"
+
+
+@pytest.mark.parametrize(
+    ("image", "why"), [("unpullable", "cannot get"), ("crashing", "crashes again and again"), ("never-ready", "ready")]
+)
+def test_what_does_not_come_up_is_taken_back_and_the_old_answers_all_along(direct: World, image: str, why: str) -> None:
+    direct.host("good")
+    until(20, lambda: len(direct.ready()) == 2)
+    if image == "unpullable":
+        direct.later_than_pulling()
+    with watching(lambda: len(direct.ready())) as seen, pytest.raises(NotHosted, match=why):
+        direct.host(image)
+    assert min(seen) >= 2
+    assert direct.image() == "good"
+    assert direct.records()[-1].verdict.answer is Answer.FAIL
+    assert until(30, lambda: len(direct.pods()) == 2 and len(direct.ready()) == 2)
+
+
+def test_what_was_taken_back_is_not_tried_again(direct: World) -> None:
+    direct.host("good")
+    with pytest.raises(NotHosted):
+        direct.host("crashing")
+    entries = len(direct.ws.journal.entries())
+    with pytest.raises(NotHosted, match="taken back before"):
+        direct.host("crashing")
+    assert len(direct.ws.journal.entries()) == entries
+    assert direct.host("better").verdict.answer is Answer.PASS
+
+
+def test_a_canary_gets_its_shares_by_the_verdict_and_then_everything(trying: World) -> None:
+    shares: list[int] = []
+    with (
+        traffic(trying),
+        watching(lambda: (trying.deployment(CANARY) or {"spec": {"replicas": 0}})["spec"]["replicas"]) as seen,
+    ):
+        assert trying.host("better").verdict.answer is Answer.PASS
+    shares = list(dict.fromkeys(one for one in seen if one))
+    assert shares == [1, 2]
+    assert trying.kinds() == ["started", "ended", "started", "advanced", "advanced", "ended"]
+    assert trying.image() == "better"
+    assert trying.deployment(CANARY) is None
+
+
+def test_a_canary_that_fails_is_taken_back_and_the_others_were_never_touched(trying: World) -> None:
+    until(20, lambda: len(trying.ready()) == 2)
+    before = trying.ready()
+    with traffic(trying, errors=0.5), pytest.raises(NotHosted, match="failed"):
+        trying.host("better")
+    assert trying.kinds()[-2:] == ["started", "ended"]
+    assert trying.image() == "good"
+    assert until(30, lambda: trying.ready() == before)
+    assert trying.deployment(CANARY) is None
+
+
+def test_without_requests_a_canary_waits_and_is_taken_back_at_the_deadline(trying: World) -> None:
+    follower = trying.follower("better")
+    until(20, lambda: follower.step(trying.clock()) and len(trying.ready()) == 3)
+    assert follower.step(trying.clock()).verdict.answer is Answer.INCONCLUSIVE
+    deadline = trying.records()[-1].deadline
+    with pytest.raises(NotHosted, match="deadline"):
+        follower.step(deadline)
+    assert trying.records()[-1].verdict.answer is Answer.INCONCLUSIVE
+    assert trying.deployment(CANARY) is None
+    assert trying.image() == "good"
+
+
+def test_a_manual_edit_is_told_and_taken_back(direct: World) -> None:
+    direct.host("good")
+    edit(direct, {"spec": {"template": {"spec": {"containers": [{"name": "serving", "image": "by:hand"}]}}}})
+    assert direct.image() == "hand"
+    (told,) = direct.host("good").mended or direct.told[-1:]
+    assert "changed by somebody else" in told
+    assert "kubectl-edit" in told
+    assert direct.image() == "good"
+
+
+def test_the_number_of_pods_is_not_ours(direct: World) -> None:
+    direct.host("good")
+    edit(direct, {"spec": {"replicas": 3}})
+    assert direct.host("good").mended == []
+    found = direct.deployment()
+    assert found
+    assert found["spec"]["replicas"] == 3
+
+
+def edit(world: World, change: dict[str, object]) -> None:
+    """Change the Deployment as `kubectl edit` does."""
+    if world.fake:
+        world.fake.patch("deployments", SLUG, change, "kubectl-edit")
+        return
+    query = {"fieldManager": "kubectl-edit"}
+    path = world.cluster._path("Deployment", SLUG)
+    world.cluster._wait(world.cluster._ask("PATCH", path, query, change, "application/strategic-merge-patch+json"))
+
+
+def test_a_run_that_died_is_gone_on_with_by_the_next(trying: World) -> None:
+    with traffic(trying):
+        first = trying.follower("better")
+        until(20, lambda: first.step(trying.clock()) and trying.kinds()[-1] == "advanced")
+        trying.host("better")
+    assert trying.kinds() == ["started", "ended", "started", "advanced", "advanced", "ended"]
+
+
+def test_the_newest_that_was_asked_for_wins(trying: World) -> None:
+    older = trying.follower("better")
+    older.step(trying.clock())
+    with traffic(trying):
+        trying.host("best")
+    with pytest.raises(Superseded, match="Hosting 3"):
+        older.step(trying.clock())
+    assert trying.image() == "best"
+
+
+@emulated
+def test_a_gateway_shares_by_weight(trying: World) -> None:
+    weights: list[tuple[int, ...]] = []
+
+    def look() -> int:
+        route = trying.cluster.get("HTTPRoute", SLUG)
+        backends = route["spec"]["rules"][0]["backendRefs"] if route else []
+        weights.append(tuple(one["weight"] for one in backends))
+        return 0
+
+    with traffic(trying), watching(look):
+        trying.host("better", serving_gateway="gateways/public")
+    seen = [one for one in dict.fromkeys(weights) if one]
+    assert seen == [*((100 - round(100 * one), round(100 * one)) for one in STEPS), (100,)]
+    assert trying.cluster.get("Service", f"{SLUG}-stable")
+    assert trying.cluster.get("Service", CANARY) is None
+
+
+@emulated
+@pytest.mark.parametrize("code", [409, 429, 500, 503])
+def test_a_busy_cluster_is_asked_again(direct: World, code: int) -> None:
+    faults = [direct.api.fail(method, "deployments", code, times=2) for method in ("PATCH", "GET")]
+    assert direct.host("good").verdict.answer is Answer.PASS
+    assert [one.times for one in faults] == [0, 0]
+
+
+@emulated
+def test_a_cluster_that_asks_for_time_gets_it(direct: World) -> None:
+    direct.api.fail("PATCH", "deployments", 429, retry_after="1")
+    started = monotonic()
+    direct.follower("good").step(direct.clock())
+    assert monotonic() - started >= 1
+
+
+@emulated
+def test_a_cluster_that_stays_away_is_told_and_nothing_is_lost(direct: World) -> None:
+    direct.api.fail("GET", "deployments", 429, times=99, retry_after="0.01")
+    with pytest.raises(ClusterAway, match="429"):
+        direct.host("good")
+    direct.api.faults.clear()
+    assert direct.host("good").verdict.answer is Answer.PASS
+    assert direct.kinds() == ["started", "ended"]
+
+
+@emulated
+def test_watches_that_break_off_or_are_too_old_lose_nothing(direct: World) -> None:
+    direct.host("good")
+    direct.api.is_dropping = True
+    assert direct.host("slow-one").verdict.answer is Answer.PASS
+    direct.api.is_dropping = False
+    ending = threading.Event()
+
+    def compact() -> None:
+        while not ending.wait(0.02):
+            direct.api.compact()
+
+    thread = threading.Thread(target=compact, daemon=True)
+    thread.start()
+    try:
+        assert direct.host("slow-two").verdict.answer is Answer.PASS
+    finally:
+        ending.set()
+        thread.join()
+    assert direct.api.watches >= 2
+
+
+@emulated
+def test_a_change_ends_the_wait(direct: World) -> None:
+    direct.host("good")
+    until(20, lambda: len(direct.ready()) == 2)
+    version = direct.cluster.list("Pod", {})["metadata"]["resourceVersion"]
+    threading.Timer(
+        0.3, lambda: direct.api.patch("pods", direct.ready()[0], {"metadata": {"labels": {"a": "b"}}}, "")
+    ).start()
+    started = monotonic()
+    assert direct.cluster.wait_for_change({"app.kubernetes.io/name": SLUG}, version, 10)
+    assert monotonic() - started < 5
+    assert not direct.cluster.wait_for_change({"app.kubernetes.io/name": "nobody"}, version, 1)
+
+
+@emulated
+@pytest.mark.parametrize(("code", "why"), [(403, "refused: 403"), (422, "refused: 422")])
+def test_what_a_cluster_refuses_is_not_tried_again(direct: World, code: int, why: str) -> None:
+    fault = direct.api.fail("PATCH", "deployments", code, times=5)
+    with pytest.raises(ClusterRefused, match=why):
+        direct.host("good")
+    assert fault.times == 4
+
+
+@emulated
+def test_a_cluster_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perennial.hosting.cluster.TRIES", 2)
+    with Cluster("perennial-test", configuration("http://127.0.0.1:9")) as cluster, pytest.raises(ClusterAway):
+        cluster.get("Deployment", SLUG)
+
+
+def test_a_start_is_decided_once(trying: World) -> None:
+    """Two processes that ask for the same image at once make one record."""
+    first, second = trying.follower("better"), trying.follower("better")
+    now = datetime.now(UTC)
+    threads = [threading.Thread(target=one.step, args=(now,)) for one in (first, second)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert trying.kinds().count("started") == 2
