@@ -80,6 +80,10 @@ class Service:
         self.draining = True
         self._log.write("draining")
 
+    def refused(self, reason: str) -> None:
+        """Count what did not get as far as here."""
+        self._metrics.refused(reason)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or live through the lifespan."""
         if scope["type"] == "lifespan":

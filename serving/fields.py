@@ -16,12 +16,15 @@ from perennial.source_spec import Column
 
 MAX_TEXT = 4000
 """Characters of a text; more is no category, key or time, and patterns take long on it."""
+MAX_DIGITS = 400
+"""Characters of a number that is written as text."""
 NULL_TEXTS = ("", "NA")
 """What is missing where everything is text, as ingestion has it by default."""
 TIME_PATTERN = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?$"
 )
 _TIME = re.compile(TIME_PATTERN.removeprefix("^").removesuffix("$"))
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WORDS = {"true": True, "false": False, "1": True, "0": False}
 _INTEGERS = (-(2**63), 2**63 - 1)
 _NUMBERS = (-1.7976931348623157e308, 1.7976931348623157e308)
@@ -63,9 +66,9 @@ class Field:
         try:
             if kind == "boolean":
                 return _WORDS[bare.lower()]
-            if kind == "number" or (kind == "integer" and not bare.lstrip("+-").isdigit()):
-                return self._read(float(bare))
-            return self._read(int(bare) if kind == "integer" else bare if kind == "timestamp" else text)
+            if kind in ("integer", "number"):
+                return self._read(_number(bare, kind))
+            return self._read(bare if kind == "timestamp" else text)
         except (KeyError, ValueError) as error:
             raise Unreadable from error
 
@@ -125,6 +128,14 @@ def read_time(text: str) -> datetime:
         return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise Unreadable from error
+
+
+def _number(text: str, kind: str) -> float:
+    """Python alone would also read `1_0`, other scripts' digits and thousands of them."""
+    if len(text) > MAX_DIGITS or not _NUMBER.fullmatch(text):
+        raise Unreadable
+    is_whole = kind == "integer" and text.lstrip("+-").isdigit()
+    return int(text) if is_whole else float(text)
 
 
 def _bounds(column: Column) -> tuple[float, float]:

@@ -7,6 +7,7 @@ new category is served and counted, since the model treats it as missing.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -144,8 +145,8 @@ class RequestContract:
     def _read_row(self, number: int, row: Any, problems: list[Problem], *, is_text: bool) -> Row:
         if not isinstance(row, dict):
             raise malformed(f"Row {number} is {given(row)}, expected an object with one field per column.")
-        for name in row.keys() - self.fields.keys():
-            expected = f"no such field{nearest(str(name), self.fields)}"
+        for name in islice((one for one in row if one not in self.fields), MAX_PROBLEMS):
+            expected = f"no such field{nearest(str(name)[:80], self.fields)}"
             problems.append(Problem(number, str(name)[:80], given(row[name]), expected))
         read: Row = {}
         for name, one in self.fields.items():

@@ -42,7 +42,7 @@ def work(settings: ServiceSettings, listening: socket.socket) -> None:
     replica.wait(OPENING, ending)
     if not ending.is_set():
         _tell_ready(replica.name, replica.status.release, replica.status.version)
-        serve(app, [listening], app.drain, ending=ending)
+        serve(app, [listening], app.drain, refused=app.refused, ending=ending)
     replica.stop()
     log.stop()
     reporter.stop(farewell=log.is_complete)

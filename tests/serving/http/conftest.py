@@ -43,7 +43,7 @@ def running(replica: Any, told: Told = OPEN_HERE, **headers: str) -> Iterator[Ru
     app = build_app(replica, told, log=RequestLog(now, lines, every=0.01))
     listening = create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
-    server = make_server(app, app.drain, seconds=0.1, grace=2)
+    server = make_server(app, app.drain, refused=app.refused, seconds=0.1, grace=2)
     thread = Thread(target=server.run, args=([listening],))
     thread.start()
     try:

@@ -4,9 +4,11 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -18,7 +20,7 @@ from serving import connections, limits
 from serving.limits import read_body
 from tests.servers import ROOT, free_port, until
 from tests.serving.http.conftest import MAY, Running, order, running
-from tests.serving.http.small_replica import SmallReplica
+from tests.serving.http.small_replica import SmallReplica, Told
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
@@ -79,6 +81,79 @@ def test_a_caller_that_leaves_does_no_harm(service: Running) -> None:
         with socket.create_connection(("127.0.0.1", service.port), timeout=5) as raw:
             raw.sendall(part)
     assert service.client.post("/predict", json=order()).status_code == 200
+
+
+LIVE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LARGE = LIVE.replace(b"/livez", b"/openapi.json")
+
+
+def test_connections_that_ask_nothing_make_room_for_who_does(
+    replica: SmallReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "CONNECTIONS", 20)
+    with running(replica) as one, ExitStack() as silent:
+        idle = [silent.enter_context(socket.create_connection(("127.0.0.1", one.port), timeout=5)) for _ in range(100)]
+        for _ in range(3):
+            assert httpx.post(f"http://127.0.0.1:{one.port}/predict", json=order()).status_code == 200
+        assert idle[0].recv(1) == b""
+        assert len(one.server.server_state.connections) <= 20
+        assert refused(one, "connections") >= 80
+
+
+def refused(service: Running, reason: str) -> float:
+    """Return how often the metrics say that something was refused for a reason."""
+    lines = service.client.get("/metrics").text.splitlines()
+    return sum(
+        float(one.split()[-1]) for one in lines if one.startswith(f'perennial_serving_refused_total{{reason="{reason}"')
+    )
+
+
+def test_requests_sent_ahead_are_answered_in_order_and_too_many_are_not_kept(service: Running) -> None:
+    before = refused(service, "http")
+    assert sent(service, LIVE * 40, LIVE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")).count(b"200 OK") == 41
+    with pytest.raises(OSError), socket.create_connection(("127.0.0.1", service.port), timeout=5) as raw:
+        while True:
+            raw.sendall(LIVE * 5000)
+    assert refused(service, "http") == before + 1
+
+
+def test_a_caller_that_takes_no_answer_away_is_given_up(replica: SmallReplica, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
+    with running(replica) as one, socket.socket() as raw:
+        open_now = one.server.server_state.connections
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        raw.connect(("127.0.0.1", one.port))
+        for number in range(1, 100):
+            raw.sendall(LARGE * 60)
+            until(10, lambda wanted=60 * number: answered(one) >= wanted or (answered(one) and not open_now))
+            if not open_now:
+                break
+        assert 60 <= answered(one) < 60 * number
+
+
+def answered(service: Running) -> int:
+    """Return how many requests were answered, as its log says."""
+    return service.lines.getvalue().count('"request"')
+
+
+def test_a_caller_that_leaves_amid_its_answers_is_no_error(service: Running, capfd: pytest.CaptureFixture[str]) -> None:
+    row = json.dumps(order()).encode()
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", service.port), timeout=5) as raw:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            raw.sendall((HEAD + b"Content-Length: %d\r\n\r\n" % len(row) + row) * 30)
+            raw.recv(1)
+    until(5, lambda: len(service.server.server_state.tasks) == 0)
+    assert "http.failed" not in capfd.readouterr().err
+
+
+def test_who_asks_is_the_peer_whatever_a_header_says(replica: SmallReplica) -> None:
+    with running(replica, Told(rate=3)) as limited:
+        spoofed = [{"X-Forwarded-For": f"10.0.0.{number}", "Forwarded": f"for=10.0.0.{number}"} for number in range(9)]
+        assert limited.client.get("/version", headers=spoofed[-1]).status_code == 200
+        assert {limited.client.get("/version", headers=one).status_code for one in spoofed} == {200, 429}
+        until(5, lambda: '"status":429' in limited.lines.getvalue())
+        assert {json.loads(line)["client"] for line in limited.lines.getvalue().splitlines()} == {"127.0.0.1"}
 
 
 CHILD = """

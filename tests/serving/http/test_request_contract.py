@@ -128,6 +128,12 @@ def test_hostile_bodies_are_refused(contract: RequestContract, status: int, body
     assert refused(contract, body).status in {status, 422 if b"111" in body or b"1e999" in body else status}
 
 
+def test_of_very_many_wrong_names_a_few_are_looked_at(contract: RequestContract) -> None:
+    body = orjson.dumps({f"k{number}": 1 for number in range(1000)})
+    assert "(24 more below" in refused(contract, body).detail
+    assert len(refused(contract, b'{"' + b"k" * 100_000 + b'": 1}').problems[0].field) == 80
+
+
 def test_a_byte_order_mark_is_no_part_of_the_body_and_of_a_doubled_name_the_last_counts(
     contract: RequestContract,
 ) -> None:
@@ -139,7 +145,7 @@ def test_a_byte_order_mark_is_no_part_of_the_body_and_of_a_doubled_name_the_last
 def test_texts_of_csv_are_read_as_declared(contract: RequestContract) -> None:
     row = contract.read_texts([ROW | {"price": " 2.5 ", "seats": "3.0", "gift": "TRUE", "due": "NA", "class": ""}])[0]
     assert (row["price"], row["seats"], row["gift"], row["due"], row["class"]) == (2.5, 3, True, None, None)
-    for text in ("nan", "inf", "x", "1e999", "0x1"):
+    for text in ("nan", "inf", "x", "1e999", "0x1", "1_0", "٣", "1" * 401, "+", ".", "1e"):
         with pytest.raises(Refused):
             contract.read_texts([ROW | {"price": text}])
 
