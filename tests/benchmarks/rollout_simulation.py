@@ -153,7 +153,9 @@ def page(measured: list[tuple[str, World, list[int | None]]], runs: int) -> str:
 
 def _power_row(world: World, found: list[int | None]) -> str:
     after = sorted(one for one in found if one is not None)
-    quantiles = [f"{after[int(len(found) * part)]:,}" if len(after) > len(found) * part else "" for part in (0.5, 0.9)]
+    never = f"over {PER_LOOK * LOOKS:,}"
+    places = [int(len(found) * part) for part in (0.5, 0.9)]
+    quantiles = [f"{after[place]:,}" if place < len(after) else never for place in places]
     return f"| {world.name} | {share(found):.0%} | {quantiles[0]} | {quantiles[1]} |"
 
 
