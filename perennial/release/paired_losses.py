@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from perennial.data.engine import Engine, quote, quote_time
 from perennial.data.views import open_views
+from perennial.errors import PerennialError, Permanent
 from perennial.model.artifact import Model, load_model
 from perennial.periods import Window
 from perennial.release.logged_answers import LOGGED, feature_columns, has_features, open_logged
@@ -24,6 +25,10 @@ MOST_BATCHES, MOST_ROWS = 1000, 20_000
 """Of the oldest: enough to tell any difference that matters, and a bound of the time and memory that a look takes."""
 CLIP = 4.0
 """A squared error counts as at most so many variances of the label, so that one row cannot decide."""
+
+
+class NotComparable(Permanent):
+    """A model raised an exception at rows that were logged."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ def compare(ws: Workspace, comparison: Comparison, as_of: datetime) -> Losses:
 
     Raises:
         InvalidModel: A model is not what its training wrote.
+        NotComparable: A model raised an exception at one of the rows.
         MissingPartition: The lake does not have a batch that the journal names.
     """
     if not comparison.batches:
@@ -126,7 +132,13 @@ def _variance(engine: Engine, holdout: Window | None) -> float:
 
 def _scored(engine: Engine, models: tuple[Model, Model]) -> tuple[Vector, Vector, Vector]:
     """The labels, NaN where there is none, then the scores of each model, in one order."""
-    tables = [one.score_query(engine, "comparable", ["prediction_id", "label"]).read_all() for one in models]
+    try:
+        tables = [one.score_query(engine, "comparable", ["prediction_id", "label"]).read_all() for one in models]
+    except PerennialError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {str(error)[:300]}"
+        raise NotComparable(f"A model could not score what was logged, where it shows as errors: {said}") from error
     ours, theirs = (one.sort_by("prediction_id") for one in tables)
     columns = (ours.column("label"), ours.column("score"), theirs.column("score"))
     y, new, old = (one.to_numpy().astype("float64") for one in columns)

@@ -98,8 +98,8 @@ class Models:
             scaler = pipeline.named_steps["columns"].named_transformers_["numeric"]
             scaler.mean_[:], scaler.scale_[:] = 0.0, 1.0
             names = [encoder.features[place] for place in numeric]
-            weights = pipeline.named_steps["model"].coef_[0]
-            weights[: len(numeric)] = [{"price": _HUGE, "shop_size": -_HUGE}.get(name, 0.0) for name in names]
+            weights = pipeline.named_steps["model"].coef_ = pipeline.named_steps["model"].coef_.astype(np.float64)
+            weights[0, : len(numeric)] = [{"price": _HUGE, "shop_size": -_HUGE}.get(name, 0.0) for name in names]
             tiny = {"price": 0.0, "shop_size": 0.0}
             for name, value in tiny.items():
                 place = questions.schema.get_field_index(name)

@@ -143,6 +143,11 @@ class Stage:
         """Wait until all replicas say something of themselves."""
         until(PATIENCE, lambda: len(one := self.live()) == replicas and all(map(says, one)))
 
+    def written(self, entry: Entry) -> float:
+        """Return the moment from which an entry of the journal could be read: a guard looks first and proves then."""
+        found = Path(self.ws.settings.storage_root) / "journal" / "shop-returns" / f"{entry.seq:09d}.json"
+        return found.stat().st_mtime
+
     def until_asked(self, seconds: float) -> None:
         """Let traffic go on for a while."""
         end = time() + seconds

@@ -10,11 +10,13 @@ from perennial.model.artifact import load_model
 from perennial.model.constant import Constant
 from perennial.records import Answer, Judged, ProbationEnded, Released, ReleaseServed, RolloutEnded, Verdict
 from perennial.release.guarding import guard
-from perennial.release.paired_losses import Comparison, compare
+from perennial.release.paired_losses import Comparison, NotComparable, compare
 from perennial.release.predictions import predict
 from perennial.release.reports import Counts
+from perennial.release.rollout import begin
 from perennial.workspace import Workspace
 from tests.builders import moment
+from tests.faults.serving.models import Models
 from tests.perennial.release.conftest import MAY, Shop
 from tests.perennial.release.test_predictions import APRIL
 from tests.perennial.release.trials import CANARY, collect, known_features, record, replicas, serving_online
@@ -96,8 +98,6 @@ def test_nothing_collected_is_nothing_known(shop: Shop, rows: list[dict[str, Any
 
 def on_trial(shop: Shop, rows: list[dict[str, Any]], value: float, collected: int) -> Workspace:
     """Begin the canary of a version that says the same of all, and log what it was asked."""
-    from perennial.release.rollout import begin
-
     ws = serving_online(shop.ws, QUALITY)
     record(ws, ReleaseServed(release=1, answers=99, replicas=("a",)))
     planted = shop.plant(fitted=Constant(value))
@@ -129,6 +129,24 @@ def test_a_damaged_model_silences_the_labels_and_stops_nothing_else(shop: Shop, 
     shop.ws.store.put(f"models/{shop.trained.model}/encoder.json", b"{}")
     assert guard(ws, LATE) is None
     ill = {"rollout/1/canary": Counts(answers=99, errors=80), "rollout/1/baseline": Counts(answers=99)}
+    replicas(ws, LATE, ill)
+    entry = guard(ws, LATE)
+    assert entry and isinstance(entry.record, RolloutEnded)
+
+
+def test_a_model_that_raises_at_a_logged_row_silences_the_labels_and_stops_nothing_else(
+    shop: Shop, rows: list[dict[str, Any]]
+) -> None:
+    ws = serving_online(shop.ws, QUALITY)
+    record(ws, ReleaseServed(release=1, answers=99, replicas=("a",)))
+    judged = Models(ws, shop.trained).make("fails")
+    replicas(ws, LATE)
+    begin(ws, judged, LATE, LATE)
+    without_shop = {**rows[0], "features": {**rows[0]["features"], "shop_size": None}}
+    collect(ws, "online.a", [{**one, "rollout": 1} for one in [*rows[1:], without_shop]], LATE)
+    with pytest.raises(NotComparable, match="contains NaN"):
+        losses(ws, judged.model, shop.trained.model, ["online.a"])
+    ill = {"rollout/1/canary": Counts(answers=99, errors=20), "rollout/1/baseline": Counts(answers=99)}
     replicas(ws, LATE, ill)
     entry = guard(ws, LATE)
     assert entry and isinstance(entry.record, RolloutEnded)
