@@ -13,6 +13,9 @@ from perennial.records import (
     AnswersCollected,
     Entry,
     Finding,
+    HostingAdvanced,
+    HostingEnded,
+    HostingStarted,
     Interval,
     Judged,
     Level,
@@ -132,6 +135,24 @@ def _(record: RolloutAdvanced, primary: str) -> list[tuple[str, str]]:
 @_say.register
 def _(record: RolloutEnded, primary: str) -> list[tuple[str, str]]:
     return [("rollout", f"[bold yellow]rollout {record.number} taken back[/]: {_verdict(record.verdict)}")]
+
+
+@_say.register
+def _(record: HostingStarted, primary: str) -> list[tuple[str, str]]:
+    how = f"gets {record.steps[0]:.0%} of the requests" if record.steps else "takes over"
+    return [("host", f"[cyan]{escape(record.image)} {how}[/]")]
+
+
+@_say.register
+def _(record: HostingAdvanced, primary: str) -> list[tuple[str, str]]:
+    return [("host", f"hosting {record.number} goes to step {record.step + 1}: {_verdict(record.verdict)}")]
+
+
+@_say.register
+def _(record: HostingEnded, primary: str) -> list[tuple[str, str]]:
+    if record.verdict.answer is Answer.PASS:
+        return [("host", f"hosting {record.number} runs everywhere: {_verdict(record.verdict)}")]
+    return [("host", f"[bold yellow]hosting {record.number} taken back[/]: {_verdict(record.verdict)}")]
 
 
 @_say.register

@@ -25,6 +25,7 @@ from deployments.item import (
     trigger_fields,
 )
 from perennial.errors import nearest
+from perennial.hosting.promise import namespace_of
 from perennial.settings import Settings
 from perennial.use_case_file import load_use_case, use_case_slugs
 
@@ -53,8 +54,10 @@ def declared(settings: Settings) -> list[Item]:
 def _pool(settings: Settings) -> Item:
     template = json.loads((_TEMPLATES / f"{settings.work_pool}.json").read_text(encoding="utf-8"))
     variables = template["variables"]["properties"]
-    image = {"image": settings.flows_image} if settings.work_pool != "process" and settings.flows_image else {}
-    for name, value in {**image, **settings.job_variables}.items():
+    own = {"image": settings.flows_image} if settings.work_pool != "process" and settings.flows_image else {}
+    if settings.work_pool == "kubernetes":
+        own["namespace"] = namespace_of(settings)
+    for name, value in {**own, **settings.job_variables}.items():
         if name not in variables:
             raise InvalidDefinition(
                 f"`job_variables` of `{settings.environment}` names `{name}`, which the template of a "

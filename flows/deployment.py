@@ -5,6 +5,7 @@ from datetime import datetime
 from prefect import flow
 
 from flows.entry import main, now
+from flows.hosting import host_release
 from flows.occasion import Occasion, occasion
 from flows.policy import POLICY
 from perennial.errors import Permanent
@@ -46,6 +47,7 @@ def serve(workspace: Workspace, judged: Judged, as_of: datetime) -> Released | R
         about = f"Version {made.version} serves"
         publish_markdown(workspace.use_case.slug, "release", release_report(made), about)
     tell(workspace, made, as_of)
+    host_release(workspace)
     return made
 
 

@@ -13,7 +13,7 @@ from perennial.errors import PerennialError, Permanent
 from perennial.use_case_file import use_case_slugs
 from perennial.watch.lost_runs import check_patience
 from tasks.artifacts import publish_markdown
-from tasks.reconciliation import follow_rollout, mend_runs, start_overdue, tell_again
+from tasks.reconciliation import follow_rollout, mend_runs, start_hosting, start_overdue, tell_again
 from tasks.registration import project_aliases
 from tasks.rollout import correct_predictions, guard_release, show_corrections
 
@@ -31,7 +31,7 @@ def reconcile(use_case: str | None = None, patience: float = 900) -> list[str]:
 
     1. Free the slots of lost runs, and start crashed ones again, a bounded number of times.
     2. Take the steps of a trial or rollback that are due, and let the registry's aliases say what the journal says.
-    3. Start every retraining and follow every trial that nobody works on.
+    3. Start every retraining, and follow every trial and cluster, that nobody works on.
     4. Score again what withdrawn releases wrote.
     5. Tell again the newest news that the server never heard.
 
@@ -56,7 +56,7 @@ def _follow(slug: str) -> list[str]:
     with occasion(slug) as this:
         guarded = guard_release(this.workspace, now())
         done = [*guarded.steps, *(f"move the alias: {one}" for one in project_aliases(this.workspace))]
-        done += [*start_overdue(this.workspace), *follow_rollout(this.workspace)]
+        done += [*start_overdue(this.workspace), *follow_rollout(this.workspace), *start_hosting(this.workspace)]
         done += show_corrections(this.workspace, correct_predictions(this.workspace, this.as_of), this.as_of)
         done += tell_again(this.workspace)
         if guarded.trouble:

@@ -67,8 +67,8 @@ class Settings(BaseModel):
     serving_image: str = Field(
         default="", description="Image of the online services, by digest, which each release puts on record."
     )
-    serving_target: Literal["process", "docker", "kubernetes"] = Field(
-        default="process", description="Where the online services run."
+    serving_target: Literal["", "process", "docker", "kubernetes"] = Field(
+        default="", description="Where the online services run; empty for where the flow runs do."
     )
     serving_gateway: str = Field(
         default="",
@@ -79,3 +79,8 @@ class Settings(BaseModel):
         default={},
         description="Environment variables that flows need, each with the Secret block that holds its value.",
     )
+
+    @property
+    def serves_on(self) -> Literal["process", "docker", "kubernetes"]:
+        """Where the online services run."""
+        return self.serving_target or self.work_pool

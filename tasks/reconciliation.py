@@ -29,6 +29,7 @@ from perennial.watch.reconciliation import latest_news, overdue, unasked
 from perennial.workspace import Workspace
 from tasks import policies
 from tasks.events import announce, event_id
+from tasks.hosting import is_hosted
 from tasks.news import news_of
 from tasks.policies import task
 from tasks.retraining import life_of
@@ -85,6 +86,20 @@ def follow_rollout(workspace: Workspace) -> list[str]:
             return []
     _start_once(workspace, deployment, {"use_case": slug}, f"{deployment}/{slug}/{number}")
     return [f"follow the trial of version {rollout.started.version}"]
+
+
+@task(**policies.TALKING, task_run_name="look after the service's cluster")
+def start_hosting(workspace: Workspace) -> list[str]:
+    """Start a run that lets the cluster follow, where none does: this one may not ask the cluster itself."""
+    slug, deployment = workspace.use_case.slug, f"host/{workspace.settings.environment}"
+    if not is_hosted(workspace):
+        return []
+    with get_client(sync_client=True) as client:
+        if any(one.parameters.get("use_case") == slug for one in _unfinished(client, workspace, "host")):
+            return []
+        moment = _now(client)
+    _start_once(workspace, deployment, {"use_case": slug}, f"{deployment}/{slug}/{moment:%Y%m%d%H%M}")
+    return []
 
 
 @task(**policies.TALKING, task_run_name="tell what was lost")

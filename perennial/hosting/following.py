@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from perennial.errors import Transient
 from perennial.hosted import Hosting, HostingAdvanced, HostingEnded, Hostings, HostingStarted, hostings
 from perennial.hosting.cluster import Cluster
 from perennial.hosting.condition import Condition, condition
@@ -36,6 +37,8 @@ READY_WITHIN = timedelta(minutes=15)
 """Time to be ready where no share of the requests is tried first; `progressDeadlineSeconds` is shorter."""
 LOOK = 5.0
 """Most seconds between two looks."""
+AWAY = 10
+"""Looks in a row at a cluster or store that is away, after each of which it was asked again several times already."""
 PAUSE = 0.2
 """Least seconds between two looks, whatever changes."""
 
@@ -236,9 +239,17 @@ def follow(
         rest: Sleeps.
         tell: Gets what changed since the last look.
     """
-    said = ""
+    said, away = "", 0
     while True:
-        found = follower.step(clock())
+        try:
+            found, away = follower.step(clock()), 0
+        except Transient as error:
+            away += 1
+            tell(str(error))
+            if away >= AWAY:
+                raise
+            rest(LOOK)
+            continue
         for one in found.mended:
             tell(one)
         if found.verdict.reasons[0] != said:

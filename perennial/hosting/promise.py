@@ -32,6 +32,11 @@ def promise_of(settings: Settings, slug: str) -> Promise:
     return Promise(slug, settings.serving_image, service_variables(settings), settings.serving_replicas)
 
 
+def namespace_of(settings: Settings) -> str:
+    """Return where everything of an environment is in its cluster, as deployments/kubernetes/overlays says."""
+    return f"perennial-{settings.environment}"
+
+
 def service_variables(settings: Settings) -> dict[str, str]:
     """Return what a service is told of its environment, which holds no secret and no place of one machine."""
     told = {

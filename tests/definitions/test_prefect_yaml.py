@@ -10,7 +10,7 @@ from tests.builders import make_use_case
 from tests.servers import PERENNIAL, PREFECT, ROOT, Server, running_server, until
 
 STAGES = {"ingest", "validate", "train", "register", "deploy", "predict", "monitor"}
-FLOWS = {*STAGES, "pipeline", "retrain", "reconcile", "promote", "rollback", "roll_out"}
+FLOWS = {*STAGES, "pipeline", "retrain", "reconcile", "promote", "rollback", "roll_out", "host"}
 
 
 @pytest.fixture(scope="module")
