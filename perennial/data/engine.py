@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from perennial.data.object_files import ObjectFiles
 
 BATCH_ROWS = 131_072
+_AT_ONCE = 2_000
+"""Rows that become plain values in one piece: no other thread runs while they do."""
 
 
 class QueryFailed(Permanent):
@@ -101,8 +103,17 @@ class Engine:
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Run a SELECT and return all of its rows as plain values."""
+        return list(self.each(sql))
+
+    def each(self, sql: str) -> Iterator[tuple[Any, ...]]:
+        """Run a SELECT and give its rows as plain values; many rows do not hold up other threads meanwhile.
+
+        The engine is to be asked nothing else until all are read.
+        """
         with self._naming("query"):
-            return self._select(sql, ()).fetchall()
+            self._connection.execute(sql)
+            while some := self._connection.fetchmany(_AT_ONCE):
+                yield from some
 
     def scalar(self, sql: str, parameters: Sequence[Any] = (), name: str = "query") -> Any:
         """Run a SELECT of few rows and return the first column of its first row; `None` when there is no row."""

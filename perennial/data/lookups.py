@@ -168,9 +168,10 @@ def _loaded(engine: Engine, request: Tree, join: _Join, base: Tree, columns: Seq
     listed = ", ".join(f"{quote(join.alias)}.{quote(one)}" for one in columns)
     fields = engine.types(f"SELECT {listed} {of}") if columns else {}
     present = " AND ".join(f"{_written(engine, one)} IS NOT NULL" for one in join.theirs)
-    rows = engine.rows(f"SELECT {', '.join([*theirs, *filter(None, [listed])])} {of} WHERE {present}")
+    count = engine.scalar(f"SELECT count(*) {of} WHERE {present}")
+    rows = engine.each(f"SELECT {', '.join([*theirs, *filter(None, [listed])])} {of} WHERE {present}")
     by_key = {one[: len(keys)]: one[len(keys) :] for one in rows}
-    return _Lookup(join, keys, fields, by_key) if len(by_key) == len(rows) and len(fields) == len(columns) else None
+    return _Lookup(join, keys, fields, by_key) if len(by_key) == count and len(fields) == len(columns) else None
 
 
 def _types(engine: Engine, request: Tree, expressions: Sequence[Tree], source: Tree) -> list[str]:
