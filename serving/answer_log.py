@@ -65,8 +65,7 @@ class AnswerLog:
         with self._lock:
             rows, self._rows = self._rows, []
         if rows:
-            path = segment_path(self._ws, self._replica, next(self._numbers))
-            self._keep(path, write_segment(self._ws.use_case, [_row(one) for one in rows]), len(rows))
+            self._encode(rows)
         while self._segments:
             path, data, size = self._segments[0]
             try:
@@ -78,6 +77,14 @@ class AnswerLog:
                 return
             self._segments.popleft()
             self.logged += size
+
+    def _encode(self, rows: Sequence[Answer]) -> None:
+        path = segment_path(self._ws, self._replica, next(self._numbers))
+        try:
+            self._keep(path, write_segment(self._ws.use_case, [_row(one) for one in rows]), len(rows))
+        except Exception as error:
+            self.dropped += len(rows)
+            tell("log.dropped", replica=self._replica, rows=len(rows), error=type(error).__name__)
 
     def _keep(self, path: str, data: bytes, rows: int) -> None:
         waiting = sum(len(one) for _, one, _ in self._segments)

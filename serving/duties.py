@@ -15,6 +15,7 @@ from typing import Any
 
 from perennial.workspace import Workspace
 from serving.clock import now
+from serving.lean import do_without
 from serving.parents import end_with_parent
 from serving.settings import read_settings
 from serving.telling import tell
@@ -69,6 +70,7 @@ def _auditing() -> list[Duty]:
 
 def _main(slug: str, host: str, port: str) -> None:
     end_with_parent()
+    do_without()
     ending = Event()
     signal.signal(signal.SIGTERM, lambda number, frame: ending.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)

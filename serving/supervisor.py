@@ -30,6 +30,8 @@ class Child:
 
     name: str
     command: tuple[str, ...]
+    accepts: bool = False
+    """Whether it gets the listening socket."""
     running: "subprocess.Popen[bytes] | None" = None
     started: float = 0.0
     deaths: int = 0
@@ -60,12 +62,13 @@ class Supervisor:
             while not self._ending.wait(0.1):
                 for child in self._children:
                     self._keep(child, listening.fileno())
+            listening.close()  # so that callers are refused, and do not wait for ever, once the replicas have closed it
             self._end()
 
     def _declared(self, host: str, port: int, number: int) -> list[Child]:
         where = (self._settings.slug, host, str(port))
         worker = (sys.executable, "-m", "serving.worker", *where, str(number))
-        replicas = [Child(f"replica {place}", worker) for place in range(1, self._replicas + 1)]
+        replicas = [Child(f"replica {place}", worker, accepts=True) for place in range(1, self._replicas + 1)]
         duties = Child("duties", (sys.executable, "-m", "serving.duties", *where), again=monotonic() + LATER)
         return [*replicas, duties]
 
@@ -78,7 +81,7 @@ class Supervisor:
             return
         variables = {**self._variables, METRICS: os.environ[METRICS], "OMP_NUM_THREADS": "1"}
         child.running = subprocess.Popen(  # noqa: S603
-            child.command, env=variables, pass_fds=(number,), process_group=0
+            child.command, env=variables, pass_fds=(number,) if child.accepts else (), process_group=0
         )
         child.started = monotonic()
         print(f"{child.name}: process {child.running.pid}", flush=True)

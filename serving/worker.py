@@ -3,6 +3,7 @@
 `python -m serving.worker <slug> --host --port --fd` is started by the supervisor alone.
 """
 
+import gc
 import os
 import signal
 import socket
@@ -10,11 +11,15 @@ import sys
 from threading import Event, Thread
 
 from perennial.workspace import Workspace
+from serving.lean import do_without
 from serving.parents import end_with_parent
 from serving.settings import ServiceSettings, read_settings
 
 OPENING = 30.0
 """Seconds that a replica has to load a version before it accepts: until then the others take the requests."""
+
+GARBAGE = (10_000, 20, 1_000)
+"""When memory is searched for cycles: hardly ever in full, which holds up every caller for as long as it takes."""
 
 
 def work(settings: ServiceSettings, listening: socket.socket) -> None:
@@ -62,6 +67,8 @@ def _tell_ready(replica: str, release: int | None, version: int | None) -> None:
 
 def _main(slug: str, host: str, port: str, number: str) -> None:
     end_with_parent()
+    do_without()
+    gc.set_threshold(*GARBAGE)
     listening = socket.socket(fileno=int(number))
     work(read_settings(slug, host, int(port), os.environ), listening)
 

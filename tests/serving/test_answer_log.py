@@ -1,5 +1,6 @@
 """The log keeps what it can while the store is away, counts what it cannot, and loses nothing else."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,16 @@ def test_while_the_store_is_away_answers_wait_and_beyond_the_bound_are_counted(
     assert log.logged == log.answered - log.dropped > 0
     rows = [read_segment(shop.ws.store.get(path)).num_rows for path in shop.ws.store.list(log_folder(shop.ws))]
     assert sum(rows) == log.logged
+
+
+def test_rows_that_cannot_be_written_are_counted_and_the_next_are_logged(shop: Shop, answers: list[Answer]) -> None:
+    log = AnswerLog(shop.ws, "one")
+    log.put([replace(answers[0], score="no number")])  # type: ignore[arg-type]
+    log.flush()
+    assert (log.answered, log.logged, log.dropped, log.is_complete) == (1, 0, 1, True)
+    log.put(answers)
+    log.flush()
+    assert (log.logged, log.dropped) == (3, 1)
 
 
 def test_a_row_without_a_score_is_not_logged(shop: Shop, replica: Replica, answers: list[Answer]) -> None:

@@ -5,6 +5,9 @@ import signal
 import subprocess
 import sys
 
+import psutil
+import pytest
+
 from perennial.release.reports import read_reports
 from perennial.workspace import Workspace
 from tests.perennial.release.conftest import Shop, with_labels
@@ -18,6 +21,19 @@ def collected(ws: Workspace) -> int:
     return sum(one.rows for one in ws.state().collected)
 
 
+def accepting(service: Service) -> set[int]:
+    """The processes that hold the listening socket: as long as one does, callers are not refused but wait."""
+    supervisor = psutil.Process(service.process.pid)
+    return {
+        one.pid
+        for one in (supervisor, *supervisor.children())
+        if any(
+            found.status == psutil.CONN_LISTEN and found.laddr.port == service.port for found in one.net_connections()
+        )
+    }
+
+
+@pytest.mark.long
 def test_a_service_answers_follows_and_leaves_with_its_log_complete(shop: Shop) -> None:
     shop.serve(shop.trained)
     worse = shop.plant(with_labels(lambda y, x: 1 - y))
@@ -27,6 +43,7 @@ def test_a_service_answers_follows_and_leaves_with_its_log_complete(shop: Shop) 
         until(30, lambda: collected(shop.ws) == 1)
         shop.serve(worse)
         until(30, lambda: {one.release for one in read_reports(shop.ws)} == {2})
+        assert accepting(service) == {service.process.pid, *(one.pid for one in service.workers())}
         first = service.workers()[0]
         first.kill()
         until(30, lambda: len(service.workers()) == 2 and len(read_reports(shop.ws)) == 3)
