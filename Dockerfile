@@ -38,6 +38,7 @@ RUN groupadd --gid 10001 perennial \
  && rm /tmp/trim
 
 FROM scratch AS runtime
+# hadolint ignore=DL3067
 COPY --from=trimmed / /
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     LANG=C.UTF-8 \

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_MONTHS ?= 12
 
-.PHONY: help setup demo drill test test-long test-docker check lint bench mutation simulation lock up down clean
+.PHONY: help setup demo drill test test-long test-docker images check lint bench mutation simulation lock up down clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ test: setup ## Run the tests that need nothing but this checkout (under 10 minut
 
 test-long: setup ## Run the tests that take minutes each
 	@$(BIN)/python -m pytest -q -m "long and not docker"
+
+images: setup ## Build the images by the steps of prefect.yaml, and print their digests
+	@$(BIN)/python -m deployments.building
 
 test-docker: setup ## Build the images and run the loop, a rollout and a rollback in containers (needs a Docker engine)
 	@$(BIN)/python -m pytest -q -m docker

@@ -1,9 +1,11 @@
 """The images of an environment whose flow runs are containers: built by the steps of `prefect.yaml`, named by digest.
 
-What is named by its digest cannot become something else under the same tag. It starts no container.
+What is named by its digest cannot become something else under the same tag. It starts no container. `make images`
+builds without applying anything.
 """
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -114,3 +116,7 @@ def _revision() -> Iterator[None]:
     finally:
         if before is None:
             del os.environ[REVISION]
+
+
+if __name__ == "__main__":
+    print(json.dumps(build_images()))

@@ -24,7 +24,9 @@ if [ "$1" = --base ]; then
 fi
 
 packages=$(echo "$1"/lib/python3.*/site-packages)
-find "$packages" -mindepth 2 -type d \( -name tests -o -name test \) -prune -exec rm -rf {} +
+for name in arro3 fsspec joblib matplotlib numpy pandas pyarrow scipy skops sklearn statsmodels; do
+  if [ -d "$packages/$name" ]; then find "$packages/$name" -type d -name tests -prune -exec rm -rf {} +; fi
+done
 find "$packages" -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.h' \
   -o -name '*.hpp' -o -name '*.c' -o -name '*.cc' -o -name '*.cpp' -o -name '*.js.map' \) -delete
 for arrow in "$packages"/pyarrow; do
