@@ -152,10 +152,14 @@ class Store:
             obstore.delete(self._objects, path)
 
     def list(self, prefix: str, after: str | None = None) -> list[str]:
-        """Return the sorted paths of the objects below a prefix, those after `after` if given."""
+        """Return the sorted paths of the objects below a prefix, those after `after` if given.
+
+        A file that is still being created, or was when its process died, is none.
+        """
         with naming_store_trouble(self.uri(prefix)):
             pages = obstore.list(self._objects, prefix, offset=after)
-            return sorted(meta["path"] for page in pages for meta in page)
+            paths = sorted(meta["path"] for page in pages for meta in page)
+        return [one for one in paths if not one.rpartition("/")[2].startswith(".")]
 
     @contextmanager
     def _reading(self, path: str) -> Iterator[None]:

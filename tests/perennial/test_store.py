@@ -104,6 +104,19 @@ def test_what_cannot_be_made_durable_is_not_created(tmp_path: Path, monkeypatch:
     store.create("j/1.json", b"{}")
 
 
+def test_a_file_that_is_not_created_yet_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, listed, really = Store(str(tmp_path)), [], os.fsync
+
+    def fsync(opened: int) -> None:
+        listed.append(store.list("log"))
+        really(opened)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    store.create("log/a/1.arrow", b"rows")
+    assert listed[0] == [], "what is found here would be read and deleted as if it were whole"
+    assert store.list("log") == ["log/a/1.arrow"]
+
+
 def claim(root: str, barrier: object, won: object) -> None:
     store = Store(root)
     for number in range(50):
