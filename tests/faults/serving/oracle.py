@@ -8,12 +8,13 @@ from perennial.data import lake
 from perennial.data.engine import Engine
 from perennial.records import Entry, Released, RolloutEnded, RolloutStarted
 from perennial.workspace import Workspace
-from tests.faults.serving.bounds import BACK, SWAP
+from tests.faults.serving.bounds import BACK, KILL, SWAP
 from tests.faults.serving.traffic import Request
 
 FOREVER = float("inf")
-_CLOCKS = 0.005
-"""Records of a rollback carry the moment of the look that led to it, a little before it is written."""
+History = Sequence[tuple[float, Entry]]
+"""Entries of the journal with the moment from which each could be read: a rollback is decided for an earlier one, and
+written once its target was proven to load."""
 
 
 @dataclass(frozen=True)
@@ -35,59 +36,54 @@ class Failures:
     unexplained: list[Request] = field(default_factory=list)
 
 
-def reigns(entries: Sequence[Entry], refused: Collection[int] = ()) -> list[Reign]:
+def reigns(history: History, refused: Collection[int] = ()) -> list[Reign]:
     """Return who may answer when.
 
     A version may go on until the bound of a swap after the release that replaced it, and until that of a rollback
     after it was withdrawn. A release that no replica takes on replaces nobody.
 
     Args:
-        entries: Of the journal.
+        history: The journal.
         refused: Numbers of releases that no replica takes on.
     """
-    releases = [one for one in entries if isinstance(one.record, Released) and one.record.number not in refused]
-    return [*_of_releases(releases), *_of_trials(entries, releases)]
+    releases = [
+        (at, one.record) for at, one in history if isinstance(one.record, Released) and one.record.number not in refused
+    ]
+    return [*_of_releases(releases), *_of_trials(history, releases)]
 
 
-def _of_releases(releases: Sequence[Entry]) -> Iterator[Reign]:
-    for entry, after in zip(releases, [*releases[1:], None], strict=True):
-        record = entry.record
-        assert isinstance(record, Released)
+def _of_releases(releases: Sequence[tuple[float, Released]]) -> Iterator[Reign]:
+    for (since, record), after in zip(releases, [*releases[1:], None], strict=True):
         until = FOREVER
         if after is not None:
-            assert isinstance(after.record, Released)
-            until = after.at.timestamp() + (BACK if after.record.withdraws == record.number else SWAP)
-        yield Reign(record.number, record.version, entry.at.timestamp(), until)
+            until = after[0] + (BACK if after[1].withdraws == record.number else SWAP)
+        yield Reign(record.number, record.version, since, until)
 
 
-def _of_trials(entries: Sequence[Entry], releases: Sequence[Entry]) -> Iterator[Reign]:
-    for entry in entries:
+def _of_trials(history: History, releases: Sequence[tuple[float, Released]]) -> Iterator[Reign]:
+    for since, entry in history:
         if isinstance(entry.record, RolloutStarted):
             started = entry.record
-            ends = [
-                one.at.timestamp() + BACK
-                for one in entries
+            ended = [
+                at + BACK
+                for at, one in history
                 if isinstance(one.record, RolloutEnded) and one.record.number == started.number
             ]
-            ends += [
-                one.at.timestamp() + SWAP
-                for one in releases
-                if isinstance(one.record, Released) and one.record.number > started.against_release
-            ]
-            yield Reign(started.against_release, started.version, entry.at.timestamp(), min(ends, default=FOREVER))
+            replaced = [at + SWAP for at, one in releases if one.number > started.against_release]
+            yield Reign(started.against_release, started.version, since, min([*ended, *replaced], default=FOREVER))
 
 
-def astray(requests: Sequence[Request], entries: Sequence[Entry], refused: Collection[int] = ()) -> list[Request]:
+def astray(requests: Sequence[Request], history: History, refused: Collection[int] = ()) -> list[Request]:
     """Return the answers by what was not released or on trial at that time, or no more, the stated bounds allowed."""
     known: dict[tuple[int | None, int | None], list[Reign]] = {}
-    for one in reigns(entries, refused):
+    for one in reigns(history, refused):
         known.setdefault((one.release, one.version), []).append(one)
     return [
         one
         for one in requests
         if one.is_answered
         and not any(
-            reign.since <= one.arrived + _CLOCKS and one.sent <= reign.until
+            reign.since <= one.arrived and one.sent <= reign.until
             for reign in known.get((one.release, one.version), ())
         )
     ]
@@ -99,7 +95,6 @@ def failures(
     reasons: Collection[str] = (),
     while_serving: tuple[float, float] = (FOREVER, FOREVER),
     kills: Sequence[tuple[float, set[int]]] = (),
-    kill_bound: float = 1.0,
 ) -> Failures:
     """Return the requests that failed by why.
 
@@ -108,13 +103,12 @@ def failures(
         reasons: What a faulty version may be to blame for, while it served.
         while_serving: From its release until the bound after it was withdrawn.
         kills: When replicas were killed, and the client's ends of the connections that they had accepted.
-        kill_bound: Seconds after which a kill explains nothing.
     """
     found = Failures()
     for one in requests:
         if one.is_answered:
             continue
-        is_cut = any(one.sent <= at + kill_bound and at <= one.arrived and one.port in ports for at, ports in kills)
+        is_cut = any(one.sent <= at + KILL and at <= one.arrived and one.port in ports for at, ports in kills)
         if (
             one.status == 500
             and one.reason in reasons

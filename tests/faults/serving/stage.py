@@ -144,9 +144,15 @@ class Stage:
         until(PATIENCE, lambda: len(one := self.live()) == replicas and all(map(says, one)))
 
     def written(self, entry: Entry) -> float:
-        """Return the moment from which an entry of the journal could be read: a guard looks first and proves then."""
+        """Return the moment from which an entry of the journal could be read."""
+        if not self.ws.store.is_local:
+            return entry.at.timestamp()
         found = Path(self.ws.settings.storage_root) / "journal" / "shop-returns" / f"{entry.seq:09d}.json"
         return found.stat().st_mtime
+
+    def history(self) -> list[tuple[float, Entry]]:
+        """Return the journal with the moments from which each entry could be read."""
+        return [(self.written(one), one) for one in self.ws.journal.entries()]
 
     def until_asked(self, seconds: float) -> None:
         """Let traffic go on for a while."""

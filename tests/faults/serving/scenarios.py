@@ -1,0 +1,124 @@
+"""Each fault, injected while requests arrive, and what became of it; tests judge it, `time_to_safe` tabulates it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from perennial.records import Entry, Released, RolloutEnded
+from perennial.release.reports import Report
+from tests.builders import deliver
+from tests.faults.serving.stage import ASKED, Stage, held, kill, now
+from tests.faults.serving.traffic import Request
+from tests.servers import until
+
+AFTER = 1.5
+"""Seconds of traffic after which nothing bad is expected any more."""
+SERVES, REFUSED = ("fails", "nan", "slow", "quality"), ("schema", "corrupted")
+"""Faulty versions that replicas load, and those that they refuse."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one fault."""
+
+    fault: str
+    how: str
+    """`direct`, `canary`, `shadow` or `swap`: what was going on."""
+    injected: float
+    """Moment of the injection, seconds since 1970."""
+    decided: float | None
+    """Moment of the record that took the faulty version back."""
+    effective: float
+    """Moment at which every replica said that it is rid of it."""
+    requests: Sequence[Request]
+    """Those under way at the injection, and later ones."""
+    version: int | None
+    """Of what was injected."""
+    refused: int | None = None
+    """The release that no replica took on."""
+    kills: Sequence[tuple[float, set[int]]] = ()
+
+    @property
+    def failed(self) -> list[Request]:
+        return [one for one in self.requests if not one.is_answered]
+
+    @property
+    def bad(self) -> list[Request]:
+        """Requests that failed, and answers of the faulty version."""
+        of_it = None if self.fault == "kill" else self.version
+        return [one for one in self.requests if not one.is_answered or one.version == of_it]
+
+    @property
+    def decision(self) -> float | None:
+        """Seconds from the injection to the record that takes the faulty version back."""
+        return None if self.decided is None else self.decided - self.injected
+
+    @property
+    def safe(self) -> float:
+        """Seconds from the injection to the last bad answer, 0 where there was none."""
+        return max((one.arrived - self.injected for one in self.bad), default=0.0)
+
+
+def let_loose(stage: Stage, fault: str) -> Outcome:
+    """Release a faulty version directly, and see it taken back."""
+    judged = stage.models.make(fault)
+    released, at = stage.release(judged)
+    if fault == "quality":
+        stage.until_all(lambda one: one.release == released.number)
+        at = outcomes_arrive(stage)
+    entry = stage.until_withdrawn(released.number)
+    assert isinstance(entry.record, Released)
+    back = entry.record.number
+    stage.until_all(lambda one: one.release == back)
+    refused = released.number if fault in REFUSED else None
+    return _outcome(stage, fault, "direct", at, entry, judged.version, refused)
+
+
+def try_out(stage: Stage, fault: str, how: str) -> Outcome:
+    """Put a faulty version on trial, and see the trial end."""
+    judged = stage.models.make(fault)
+    started, at = stage.try_out(judged, how)
+    if fault == "quality":
+        stage.until_all(lambda one: one.rollout == started.number)
+        at = outcomes_arrive(stage)
+    entry = stage.until_ended(started.number)
+    assert isinstance(entry.record, RolloutEnded)
+    stage.until_all(lambda one: one.rollout is None)
+    return _outcome(stage, fault, how, at, entry, judged.version)
+
+
+def kill_one(stage: Stage) -> Outcome:
+    """Release a good version, and kill a replica between having loaded it and answering by it."""
+    (stage.folder / "armed").touch()
+    judged = stage.models.make("good")
+    released, _ = stage.release(judged)
+    (worker,) = until(60, lambda: held(stage.service))
+    at, ports = kill(worker, stage.service.port)
+    stage.until_all(_serves(released))
+    return _outcome(stage, "kill", "swap", at, None, judged.version, kills=[(at, ports)])
+
+
+def outcomes_arrive(stage: Stage) -> float:
+    """Deliver what became of the orders that are asked about, and return the moment at which it was known."""
+    deliver(stage.ws, ASKED, as_of=now())
+    return now().timestamp()
+
+
+def _serves(released: Released) -> Callable[[Report], bool]:
+    return lambda one: one.release == released.number
+
+
+def _outcome(
+    stage: Stage,
+    fault: str,
+    how: str,
+    at: float,
+    entry: Entry | None,
+    version: int,
+    refused: int | None = None,
+    kills: Sequence[tuple[float, set[int]]] = (),
+) -> Outcome:
+    effective = now().timestamp()
+    stage.until_asked(AFTER)
+    requests = [one for one in stage.traffic.requests() if one.arrived >= at]
+    decided = None if entry is None else stage.written(entry)
+    return Outcome(fault, how, at, decided, effective, requests, version, refused, kills)
