@@ -97,7 +97,7 @@ def _write_bodies(ws: Workspace, trained: Trained, prepared: Prepared) -> None:
         lists = [np.round(one.astype(float), 6).tolist() for one in parts]
         _write(prepared, "mlflow", form, [{"inputs": one} for one in lists])
         _write(prepared, "bento", form, [{"x": one} for one in lists])
-        _write(prepared, "kserve", form, [{"inputs": [_tensor(one)]} for one in lists])
+        _write(prepared, "kserve", form, [{"parameters": {"content_type": "np"}, "inputs": [_tensor(one)]} for one in lists])
 
 
 def _batches(rows: list[Any]) -> list[list[Any]]:
@@ -106,7 +106,8 @@ def _batches(rows: list[Any]) -> list[list[Any]]:
 
 def _tensor(rows: list[list[float]]) -> dict[str, Any]:
     flat = [value for row in rows for value in row]
-    return {"name": "x", "shape": [len(rows), len(rows[0])], "datatype": "FP32", "data": flat}
+    parameters = {"content_type": "np"}
+    return {"name": "x", "shape": [len(rows), len(rows[0])], "datatype": "FP32", "data": flat, "parameters": parameters}
 
 
 def _write(prepared: Prepared, protocol: str, form: str, bodies: list[Any]) -> None:

@@ -42,9 +42,16 @@ class Running:
 
     def memory(self) -> tuple[float, float]:
         """Return the megabytes of the process that answers, the largest, and of all its processes together."""
-        root = psutil.Process(self.process.pid)
-        taken = [one.memory_full_info().pss / MB for one in (root, *root.children(recursive=True))]
+        taken = [one.memory_full_info().pss / MB for one in self._processes()]
         return max(taken), sum(taken)
+
+    def cpu(self) -> float:
+        """Return the seconds of processor time that its processes have taken."""
+        return sum(sum(one.cpu_times()[:2]) for one in self._processes())
+
+    def _processes(self) -> list[psutil.Process]:
+        root = psutil.Process(self.process.pid)
+        return [root, *root.children(recursive=True)]
 
 
 @contextmanager
