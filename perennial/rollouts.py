@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from perennial.replicas import Report
 from perennial.values import Frozen, Verdict
 
 
@@ -75,6 +76,9 @@ class AnswersCollected(Frozen):
     """Rows per model version."""
     lost: dict[str, int] = Field({})
     """Per replica that ended without a farewell, how many answers it had given and not yet logged."""
+    departed: dict[str, Report] = Field({})
+    """The last report of each replica that left, with its counts of the release that serves and the trial under way:
+    what was judged by them stays known when the reports are cleared away."""
     table_version: int
 
 

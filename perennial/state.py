@@ -33,6 +33,7 @@ from perennial.records import (
     TrainingRefused,
     Verdict,
 )
+from perennial.replicas import Report
 
 
 @dataclass
@@ -122,6 +123,10 @@ class State:
     probations: dict[int, ProbationEnded] = field(default_factory=dict)
     """By release."""
     collected: list[AnswersCollected] = field(default_factory=list)
+    departed: dict[str, Report] = field(default_factory=dict)
+    """The last report of each replica that left, by name."""
+    lost: dict[str, int] = field(default_factory=dict)
+    """By replica that ended without a farewell, how many of its answers were never logged."""
     audited: list[AnswersAudited] = field(default_factory=list)
     corrected: list[PredictionsCorrected] = field(default_factory=list)
     requests: dict[int, Request] = field(default_factory=dict)
@@ -212,6 +217,8 @@ def _apply(state: State, entry: Entry) -> None:  # noqa: C901  one case per kind
             _roll_out(state, record, entry)
         case AnswersCollected() as record:
             state.collected.append(record)
+            state.departed |= record.departed
+            state.lost |= record.lost
         case AnswersAudited() as record:
             state.audited.append(record)
         case ReleaseServed() | ProbationEnded() | PredictionsCorrected() as record:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from blocks.stack import Service, read_stack, serving_name
-from perennial.release.reports import Report, read_reports
+from perennial.release.reports import Report, read_reports, with_departed
 from perennial.release.rollout_evidence import SILENCE, is_fresh
 from perennial.state import Rollout, State
 from perennial.workspace import Workspace
@@ -23,7 +23,9 @@ def service_of(workspace: Workspace, now: datetime) -> dict[str, Any] | None:
     """
     if workspace.use_case.serving is None:
         return None
-    state, reports = workspace.state(), read_reports(workspace)
+    found = read_reports(workspace)
+    state = workspace.state()
+    reports = with_departed(found, state)
     live = [one for one in reports if is_fresh(one, now)]
     service = read_stack(workspace.settings).services.get(serving_name(workspace.use_case.slug))
     champion = state.champion

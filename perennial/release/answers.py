@@ -23,7 +23,7 @@ from perennial.workspace import Workspace
 MOST = 200
 """Segments of one batch."""
 SILENT = timedelta(seconds=60)
-"""After which a replica that took no leave counts as dead."""
+"""After which a replica that took no leave counts as dead, and the report of one that did is cleared away."""
 
 
 def collect_answers(ws: Workspace, as_of: datetime) -> AnswersCollected | None:
@@ -42,25 +42,25 @@ def collect_answers(ws: Workspace, as_of: datetime) -> AnswersCollected | None:
         if path in named:
             ws.store.delete(path)
     segments = [path for path in found if path not in named][:MOST]
-    dead = _dead(ws, state, as_of, segments)
-    if not segments and not dead:
+    gone = _gone(ws, state, as_of, segments)
+    if not segments and not gone:
         return None
     try:
         rows = [read_segment(ws.store.get(path)) for path in segments]
     except MissingObject:
         return None  # another collector has recorded and deleted it meanwhile
-    record = _record(ws, segments, rows, dead)
+    record = _record(ws, segments, rows, [_kept(one, state) for one in gone])
     crashpoint("collecting:before-record")
 
     def decision(entries: tuple[Entry, ...]) -> AnswersCollected | None:
         present = fold(entries)
-        told = {name for one in present.collected for name in one.lost}
-        return None if _named(present) & set(segments) or told & dead.keys() else record
+        is_told = any(_is_told(one, present) for one in gone)
+        return None if is_told or _named(present) & set(segments) else record
 
     if ws.journal.decide(decision, as_of) is None:
         return None
     crashpoint("collecting:after-record")
-    for path in [*segments, *(report_path(ws, name) for name in dead)]:
+    for path in [*segments, *(report_path(ws, one.replica) for one in gone)]:
         ws.store.delete(path)
     return record
 
@@ -69,12 +69,33 @@ def _named(state: State) -> set[str]:
     return {path for one in state.collected for path in one.segments}
 
 
-def _dead(ws: Workspace, state: State, as_of: datetime, segments: Sequence[str]) -> dict[str, int]:
-    """Return what was lost with each replica that is silent for too long, has no segment left and was not told yet."""
-    told = {name for one in state.collected for name in one.lost}
+def _gone(ws: Workspace, state: State, as_of: datetime, segments: Sequence[str]) -> list[Report]:
+    """Return the reports of replicas that left or fell silent for too long, once no segment of theirs is left.
+
+    What the journal kept of one before, and is still there because a collector died, is deleted.
+    """
     waiting = {path.split("/")[-2] for path in segments}
-    silent = [one for one in read_reports(ws) if not one.ended and one.at < as_of - SILENT]
-    return {one.replica: _lost(one) for one in silent if one.replica not in told | waiting}
+    silent = [one for one in read_reports(ws) if one.at < as_of - SILENT and one.replica not in waiting]
+    for one in silent:
+        if _is_told(one, state):
+            ws.store.delete(report_path(ws, one.replica))
+    return [one for one in silent if not _is_told(one, state)]
+
+
+def _is_told(report: Report, state: State) -> bool:
+    known = state.departed.get(report.replica)
+    return known is not None and known.at >= report.at
+
+
+def _kept(report: Report, state: State) -> Report:
+    """A report without what nobody will ask about any more."""
+    release, rollout = state.champion, state.rollout
+    of_interest = (
+        f"release/{release.number}" if release else "no release",
+        f"rollout/{rollout.started.number}/" if rollout else "no rollout",
+    )
+    counts = {name: one for name, one in report.counts.items() if name.startswith(of_interest)}
+    return report.model_copy(update={"counts": counts, "refused": {}})
 
 
 def _lost(report: Report) -> int:
@@ -82,9 +103,10 @@ def _lost(report: Report) -> int:
 
 
 def _record(
-    ws: Workspace, segments: Sequence[str], tables: Sequence[pa.Table], lost: dict[str, int]
+    ws: Workspace, segments: Sequence[str], tables: Sequence[pa.Table], gone: Sequence[Report]
 ) -> AnswersCollected:
-    batch = f"online.{digest_json([list(segments), sorted(lost)])[:16]}"
+    names = [[one.replica, one.at.isoformat()] for one in gone]
+    batch = f"online.{digest_json([list(segments), names])[:16]}"
     version, versions, rows = lake.version(ws, "predictions") or 0, dict[int, int](), 0
     if segments:
         all_rows = pa.concat_tables(tables)
@@ -97,6 +119,7 @@ def _record(
         segments=tuple(segments),
         rows=rows,
         versions=versions,
-        lost=lost,
+        lost={one.replica: _lost(one) for one in gone if not one.ended},
+        departed={one.replica: one for one in gone},
         table_version=version,
     )

@@ -30,7 +30,7 @@ from perennial.release.health import decide_health
 from perennial.release.paired_losses import Comparison, compare
 from perennial.release.probation import decide_probation
 from perennial.release.releases import NoWayBack, last_good, next_release
-from perennial.release.reports import Counts, Report, read_reports
+from perennial.release.reports import Counts, Report, read_reports, with_departed
 from perennial.release.rollout_decision import Losses, decide_rollout
 from perennial.release.rollout_evidence import WINDOWS, gather, is_fresh, take_pulse
 from perennial.serving_spec import Serving
@@ -56,8 +56,6 @@ class Memory:
     """What the release had counted at the looks of the last minutes."""
     losses: dict[str, tuple[datetime, Losses]] = field(default_factory=dict)
     """By what they are about: the moment as of which labels were looked at, and what they showed."""
-    reports: dict[str, Report] = field(default_factory=dict)
-    """The newest of every replica, also where a collector has cleared away what a dead one reported."""
     no_way_back: dict[int, datetime] = field(default_factory=dict)
     """By release: when a way back from it was last looked for in vain."""
 
@@ -139,6 +137,7 @@ def guard(ws: Workspace, now: datetime) -> Entry | None:
 def look(ws: Workspace, now: datetime) -> View | None:
     """Read all that is known; `None` where nothing answers online: no `serving` is declared, or nothing released."""
     serving = ws.use_case.serving
+    found = read_reports(ws)
     entries = ws.journal.entries()
     memory = _MEMORIES.setdefault(ws, Memory())
     if memory.head != len(entries):
@@ -146,23 +145,10 @@ def look(ws: Workspace, now: datetime) -> View | None:
     champion = memory.state.champion
     if serving is None or champion is None:
         return None
-    reports = _all_reports(memory, read_reports(ws), champion)
+    reports = with_departed(found, memory.state)
     view = View(ws, serving, entries, memory.state, champion, reports, now, memory)
     _remember(view)
     return view
-
-
-def _all_reports(memory: Memory, found: Sequence[Report], champion: Released) -> Sequence[Report]:
-    rollout = memory.state.rollout
-    of_interest = (f"release/{champion.number}", f"rollout/{rollout.started.number}/" if rollout else "rollout/none")
-    known = memory.reports | {one.replica: one for one in found}
-    present = {one.replica for one in found}
-    memory.reports = {
-        name: one
-        for name, one in known.items()
-        if name in present or any(counts.startswith(of_interest) for counts in one.counts)
-    }
-    return list(memory.reports.values())
 
 
 def _remember(view: View) -> None:

@@ -12,7 +12,7 @@ from perennial.release.releases import (
     require_releasable,
     require_that_it_loads,
 )
-from perennial.release.reports import read_reports
+from perennial.release.reports import read_reports, with_departed
 from perennial.release.rollout_evidence import SILENCE, is_fresh
 from perennial.serving_spec import Serving
 from perennial.state import Rollout, State, fold
@@ -87,7 +87,7 @@ def way_of(ws: Workspace, state: State, as_of: datetime, now: datetime) -> Way:
         return Way("direct", "It is the first version, and there is none to compare it with.")
     if now - as_of > PAST:
         return Way("direct", f"It is released for {as_of:%F %R}, long past, and requests come now.")
-    reports = read_reports(ws)
+    reports = with_departed(read_reports(ws), state)
     if any(is_fresh(one, now) for one in reports):
         return Way(serving.rollout, "The use case declares it (`serving.rollout`), and replicas answer.")
     silent = [one.replica for one in reports if not one.ended and now - one.at <= SILENCE]

@@ -16,7 +16,7 @@ from perennial.periods import Period
 from perennial.release.answer_rows import log_folder, segment_path, write_segment
 from perennial.release.answers import collect_answers
 from perennial.release.predictions import predict, prediction_rows
-from perennial.release.reports import Report, read_reports, write_report
+from perennial.release.reports import Report, read_reports, with_departed, write_report
 from perennial.workspace import Workspace
 from tests.builders import moment
 from tests.perennial.release.conftest import MAY, Shop
@@ -108,8 +108,32 @@ def test_what_died_with_a_replica_is_said_once(shop: Shop) -> None:
     record = collect_answers(shop.ws, JUNE)
     assert record is not None
     assert (record.rows, record.lost) == (0, {"dead": 3})
-    assert [one.replica for one in read_reports(shop.ws)] == ["alive", "left"]
+    assert record.departed.keys() == {"dead", "left"}
+    assert [one.replica for one in read_reports(shop.ws)] == ["alive"]
     assert collect_answers(shop.ws, JUNE) is None
+    assert shop.ws.state().lost == {"dead": 3}
+
+
+def test_a_replica_that_was_only_cut_off_counts_by_what_it_says_last(shop: Shop) -> None:
+    told = {"address": "", "started_at": JUNE, "answered": 10}
+    write_report(shop.ws, Report(replica="cut", at=JUNE, logged=7, **told))
+    collect_answers(shop.ws, JUNE + timedelta(minutes=5))
+    back = Report(replica="cut", at=JUNE + timedelta(minutes=6), logged=10, **told)
+    write_report(shop.ws, back)
+    assert with_departed(read_reports(shop.ws), shop.ws.state()) == [back]
+    assert collect_answers(shop.ws, JUNE + timedelta(minutes=6)) is None
+    record = collect_answers(shop.ws, JUNE + timedelta(minutes=9))
+    assert record is not None
+    assert (record.lost, shop.ws.state().lost, read_reports(shop.ws)) == ({"cut": 0}, {"cut": 0}, [])
+
+
+def test_a_report_that_a_dying_collector_left_is_cleared_away(shop: Shop) -> None:
+    gone = Report(replica="gone", at=JUNE, address="", started_at=JUNE, ended=True)
+    write_report(shop.ws, gone)
+    assert collect_answers(shop.ws, JUNE + timedelta(minutes=2)) is not None
+    write_report(shop.ws, gone)
+    assert collect_answers(shop.ws, JUNE + timedelta(minutes=3)) is None
+    assert read_reports(shop.ws) == []
 
 
 def test_batch_scoring_is_read_as_before_beside_collected_answers(shop: Shop) -> None:

@@ -20,9 +20,10 @@ from perennial.records import (
     Verdict,
 )
 from perennial.release import guarding
-from perennial.release.guarding import guard
+from perennial.release.answers import collect_answers
+from perennial.release.guarding import guard, look
 from perennial.release.releases import NotReleasable, NoWayBack
-from perennial.release.reports import Counts, report_path
+from perennial.release.reports import Counts, read_reports
 from perennial.release.rollout import NobodyAnswers, begin
 from perennial.release.rollout_decision import Losses
 from perennial.workspace import Workspace
@@ -31,6 +32,7 @@ from tests.perennial.release.trials import (
     NOON,
     a_model,
     after,
+    collect,
     judged,
     open_shop,
     record,
@@ -336,10 +338,32 @@ def test_what_a_dead_replica_counted_is_not_forgotten_when_its_report_is_cleared
     tried(ws, 2)
     replicas(ws, after(1), ARMS, names=("dead", "a", "b"))
     assert guard(ws, after(1)) is None
-    ws.store.delete(report_path(ws, "dead"))
-    replicas(ws, after(70), {"rollout/1/canary": Counts(answers=20)})
-    entry = guard(ws, after(70))
+    collected = collect_answers(ws, after(70))
+    assert collected and collected.departed.keys() == {"a", "b", "dead"}
+    assert read_reports(ws) == []
+    replicas(ws, after(71), {"rollout/1/canary": Counts(answers=20)})
+    for guarding_one in (ws, Workspace(ws.use_case, ws.settings)):
+        seen = look(guarding_one, after(71))
+        assert seen and seen.trial(seen.state.rollout).numbers["answers"] == 100
+    entry = guard(Workspace(ws.use_case, ws.settings), after(71))
     assert entry and isinstance(entry.record, RolloutAdvanced) and entry.record.verdict.numbers["answers"] == 100
+
+
+def test_a_canary_whose_scores_differ_too_much_from_the_champion_s_is_taken_back(tmp_path: Path) -> None:
+    shop = open_shop(tmp_path, {**CANARY, "trial": {"min_answers": 100, "disagreement": 0.1}})
+    released(shop, 1)
+    record(shop, ReleaseServed(release=1, answers=50, replicas=("a",)))
+    replicas(shop, NOON)
+    verdict = judged(shop, 2, a_model(shop, 0.4))
+    begin(shop, verdict, NOON, NOON)
+    replicas(shop, after(5), ARMS)
+    assert guard(shop, after(5)) is None
+    asked = [{"order_id": f"x-{number}", "features": {"price": 1.0}, "rollout": 1} for number in range(150)]
+    collect(shop, "online.1", asked, after(6))
+    replicas(shop, after(10), ARMS)
+    entry = guard(shop, after(10))
+    assert entry and isinstance(entry.record, RolloutEnded) and entry.record.verdict.answer is Answer.FAIL
+    assert "scores differ by 0.39 in the mean of 150 requests; 0.1 is allowed" in entry.record.verdict.reasons[0]
 
 
 def test_a_step_of_the_guard_that_was_not_the_first_is_not_taken(ws: Workspace) -> None:
