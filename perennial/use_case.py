@@ -177,6 +177,20 @@ class Schedules(Section):
     predict: str | None = None
 
 
+Quantity = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*(Mi|Gi)$")]
+
+
+class Resources(Section):
+    """What a run of the use case needs on a cluster, in place of what the work pool gives."""
+
+    cpu: float | None = Field(None, gt=0)
+    """Cores that are kept for it; it may use more where others do not."""
+    memory: Quantity | None = None
+    """Such as `16Gi`: kept for it, and its end."""
+    disk: Quantity | None = None
+    """Most that it may write, where queries spill to."""
+
+
 class UseCase(Section):
     """One model that Perennial keeps alive."""
 
@@ -199,6 +213,7 @@ class UseCase(Section):
     retraining: Retraining = Retraining()
     serving: Serving | None = None
     schedules: Schedules = Schedules()
+    resources: Resources | None = None
 
     _slug: str = ""
     _folder: Path = Path()
@@ -235,8 +250,8 @@ class UseCase(Section):
 
     @property
     def spec_digest(self) -> str:
-        """Digest of all of the declaration that can change a model, so not of how it is served."""
-        return digest_json(self.model_dump(mode="json", exclude={"serving"}))
+        """Digest of all of the declaration that can change a model, so not of where it runs."""
+        return digest_json(self.model_dump(mode="json", exclude={"serving", "resources"}))
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

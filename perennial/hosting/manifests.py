@@ -67,17 +67,16 @@ def service_objects(
     """
     promise = stable.promise
     objects = [_named(one, promise.slug, namespace) for one in template]
-    for one in objects:
-        if one["kind"] == "Deployment":
-            _fill(one, stable)
-        if one["kind"] == "HorizontalPodAutoscaler":
-            spec = one["spec"]
-            spec["minReplicas"] = max(spec["minReplicas"], promise.replicas)
-            spec["maxReplicas"] = max(spec["maxReplicas"], 4 * promise.replicas)
     (deployment,) = (one for one in objects if one["kind"] == "Deployment")
     (service,) = (one for one in objects if one["kind"] == "Service")
     if canary:
         objects.append(_canary(deployment, canary, bool(gateway)))
+    _fill(deployment, stable)
+    for one in objects:
+        if one["kind"] == "HorizontalPodAutoscaler":
+            spec = one["spec"]
+            spec["minReplicas"] = max(spec["minReplicas"], promise.replicas)
+            spec["maxReplicas"] = max(spec["maxReplicas"], 4 * promise.replicas)
     return objects + (_weighed(service, canary, gateway) if gateway else [])
 
 
@@ -115,19 +114,18 @@ def _fill(deployment: Object, track: Track) -> None:
     (container,) = template["spec"]["containers"]
     container["image"] = track.promise.image
     container["args"] = list(track.promise.arguments)
-    told = [{"name": name, "value": value} for name, value in sorted(track.promise.variables.items())]
-    container["env"] = [*told, *container["env"]]
+    told = [{"name": name, "value": value} for name, value in sorted(track.promise.told.items())]
+    own = {one["name"] for one in told}
+    container["env"] = [*told, *(one for one in container["env"] if one["name"] not in own)]
 
 
-def _canary(stable: Object, canary: Canary, is_weighed: bool) -> Object:
-    made = deepcopy(stable)
+def _canary(deployment: Object, canary: Canary, is_weighed: bool) -> Object:
+    made = deepcopy(deployment)
     made["metadata"]["name"] = canary_name(canary.track.promise.slug)
     spec = made["spec"]
     for labels in (made["metadata"]["labels"], spec["template"]["metadata"]["labels"], spec["selector"]["matchLabels"]):
         labels[_TRACK] = CANARY
     spec["replicas"] = canary.replicas(is_weighed)
-    container = spec["template"]["spec"]["containers"][0]
-    container["env"] = [one for one in container["env"] if one["name"] not in canary.track.promise.variables]
     _fill(made, canary.track)
     return made
 

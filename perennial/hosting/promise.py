@@ -22,6 +22,11 @@ class Promise:
     """At least so many answer, also while they are changed."""
 
     @property
+    def told(self) -> dict[str, str]:
+        """All variables that hold no secret; the image is among them, since guards put it on record with a release."""
+        return {**self.variables, "PERENNIAL_SERVING_IMAGE": self.image}
+
+    @property
     def arguments(self) -> tuple[str, ...]:
         """What one container, with one replica, is started with after `python -m serving`."""
         return (self.slug, "--host", "0.0.0.0", "--port", str(PORT), "--replicas", "1")  # noqa: S104  behind its policy

@@ -292,10 +292,10 @@ class _Handler(BaseHTTPRequestHandler):
             place = (place[0], place[1], name)
             if place in api.objects:
                 raise Refused(409, "AlreadyExists", f"{place[0]} {name!r} already exists")
-            _check(place, body)
+            _check(place, body, query)
             return 201, api.put(place, body, manager)
         if method == "PATCH" and "apply-patch" in self.headers["Content-Type"]:
-            _check(place, body)
+            _check(place, body, query)
             return 200, api.apply(place, body, query["fieldManager"], query.get("force") == "true")
         with api.changed:
             live = api.objects.get(place)
@@ -373,16 +373,18 @@ def discovered(words: list[str]) -> Object | None:
     return None
 
 
-def _check(place: Place, body: Object) -> None:
-    if place[0] != "httproutes" and (why := _fault_of(json.dumps(body, sort_keys=True))):
+def _check(place: Place, body: Object, query: dict[str, str]) -> None:
+    """As the real one: unknown fields are refused where the client asks for that, and only warned of otherwise."""
+    is_strict = query.get("fieldValidation") == "Strict"
+    if place[0] != "httproutes" and (why := _fault_of(json.dumps(body, sort_keys=True), is_strict)):
         raise Refused(422, "Invalid", f"{body.get('kind')} {place[2]!r} is invalid: {why}")
 
 
 @cache
-def _fault_of(text: str) -> str:
+def _fault_of(text: str, is_strict: bool) -> str:
     """What does not fit the schema of an object, which takes half a second to find out and never changes."""
     try:
-        kubernetes_validate.validate(json.loads(text), SCHEMAS, strict=True)
+        kubernetes_validate.validate(json.loads(text), SCHEMAS, strict=is_strict)
     except kubernetes_validate.ValidationError as error:
         return str(error.message)
     return ""
