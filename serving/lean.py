@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-NOT_HERE = ("pandas", "sklearn")
+NOT_HERE = ("pandas", "polars")
 
 
 class Absent:

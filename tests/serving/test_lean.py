@@ -21,3 +21,17 @@ print(sorted({"pandas", "sklearn"} & sys.modules.keys()))
 def test_neither_arrow_nor_xgboost_brings_pandas_along() -> None:
     done = subprocess.run([sys.executable, "-c", LISTS], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
+
+
+def test_a_use_case_with_patterns_is_read_without_what_matches_them_in_rows() -> None:
+    script = """
+import sys
+from pathlib import Path
+from serving.lean import do_without
+do_without()
+from perennial.use_case_file import load_use_case
+load_use_case(Path("use_cases"), "flight-delay")
+print("polars" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == ("False\n", 0), done.stderr
