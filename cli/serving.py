@@ -74,6 +74,8 @@ def service_lines(service: dict[str, Any] | None) -> Iterator[tuple[str, Text]]:
         yield "rollout", _rollout_line(service["rollout"])
     for one in service["refused"]:
         yield "", Text(f"replica {one['replica']} refused {one['what']}: {one['why']}", style="red")
+    for one in service["findings"]:
+        yield "", Text(f"{one['category']}: {one['summary']}", style="red" if one["level"] == "alert" else "yellow")
     if service["log_lag_rows"] or service["dropped_rows"]:
         lost = f", {service['dropped_rows']:,} were dropped" if service["dropped_rows"] else ""
         told = f"{service['log_lag_rows']:,} answers are not in the log yet{lost}"

@@ -16,7 +16,7 @@ EXPECTED = {Every.DAY: timedelta(hours=36), Every.MONTH: timedelta(days=35), Eve
 
 def notices(environment: str, pace: Pace) -> Iterator[Notice]:
     """Yield all that people are told of in an environment."""
-    for part in (_of_failures, _of_workers, _of_models, _of_releases, _of_missing_deliveries):
+    for part in (_of_failures, _of_workers, _of_models, _of_releases, _of_answers, _of_missing_deliveries):
         yield from part(environment, pace)
 
 
@@ -104,6 +104,21 @@ def _of_releases(environment: str, pace: Pace) -> Iterator[Notice]:
         of_use_cases(environment, "perennial.predictions.corrected"),
         "{{ event.resource.name }}: {{ event.payload.rows }} predictions of release {{ event.payload.withdrawn }} were "
         "scored again by version {{ event.payload.version }}.",
+    )
+
+
+def _of_answers(environment: str, pace: Pace) -> Iterator[Notice]:
+    yield (
+        "online and offline features differ",
+        "The audit computed logged requests again, and the service scored something else than training would.",
+        of_use_cases(environment, "perennial.audit.failed", within=pace.nagging),
+        "{{ event.resource.name }}: {{ event.payload.summary }} {{ event.payload.resolution }}",
+    )
+    yield (
+        "answers were lost",
+        "A replica died with answers that it had given and not yet logged.",
+        of_use_cases(environment, "perennial.answers.lost"),
+        "{{ event.resource.name }}: {{ event.payload.summary }} {{ event.payload.detail }}",
     )
 
 

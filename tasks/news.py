@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 from perennial.records import (
     Accepted,
+    AnswersAudited,
+    AnswersCollected,
     Level,
     Measured,
     PredictionsCorrected,
@@ -16,6 +18,7 @@ from perennial.records import (
     RolloutStarted,
     Verdict,
 )
+from perennial.watch.service_findings import service_finding
 
 
 class News(NamedTuple):
@@ -55,10 +58,22 @@ def _news(record: Record) -> list[News]:
             return [News("promotion.received", f"{record.model}/{record.trained.labels}", told)]
         case Measured():
             return _findings(record)
+        case AnswersAudited() | AnswersCollected():
+            return _of_answers(record)
         case RolloutStarted() | RolloutEnded() | ProbationEnded() | PredictionsCorrected():
             return [_of_service(record)]
         case _:
             return []
+
+
+def _of_answers(record: AnswersAudited | AnswersCollected) -> list[News]:
+    found = service_finding(record)
+    if found is None:
+        return []
+    told = found.model_dump(mode="json")
+    if isinstance(record, AnswersAudited):
+        return [News("audit.failed", record.batches[0], {**told, "rows": record.rows})]
+    return [News("answers.lost", record.batch, {**told, "rows": sum(record.lost.values())})]
 
 
 def _of_service(record: RolloutStarted | RolloutEnded | ProbationEnded | PredictionsCorrected) -> News:

@@ -24,6 +24,9 @@ _ABOUT = {
     "serving_rollout_share": "Share of the requests that a version on trial answers, or is shown copies of",
     "serving_log_lag_rows": "Rows answered and not yet in the log for good",
     "serving_dropped_rows": "Rows answered by the present replicas and never logged",
+    "serving_lost_rows": "Rows answered and never logged because a replica died, ever",
+    "serving_audited_rows": "Rows answered that were computed again offline, ever",
+    "serving_audits_failed": "Audits that found other features than training computes, ever",
     "serving_features_timestamp_seconds": "Moment up to which the online features know the lake",
 }
 
@@ -56,4 +59,7 @@ def _numbers(told: dict[str, Any], wanted: int) -> Iterator[tuple[str, float | N
     yield "serving_rollout_share", told["rollout"]["share"] if told["rollout"] else 0
     yield "serving_log_lag_rows", told["log_lag_rows"]
     yield "serving_dropped_rows", told["dropped_rows"]
+    yield "serving_lost_rows", told["lost_rows"]
+    yield "serving_audited_rows", told["audited_rows"]
+    yield "serving_audits_failed", told["audits_failed"]
     yield "serving_features_timestamp_seconds", told["features_at"].timestamp() if told["features_at"] else None

@@ -4,14 +4,19 @@ It asks no service anything: a replica that does not report is not there. Values
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from blocks.stack import Service, read_stack, serving_name
+from perennial.records import Answer
 from perennial.release.reports import Report, read_reports, with_departed
 from perennial.release.rollout_evidence import SILENCE, is_fresh
 from perennial.state import Rollout, State
+from perennial.watch.service_findings import service_finding
 from perennial.workspace import Workspace
+
+NEWS = timedelta(days=1)
+"""Age up to which a finding is shown."""
 
 
 def service_of(workspace: Workspace, now: datetime) -> dict[str, Any] | None:
@@ -41,6 +46,10 @@ def service_of(workspace: Workspace, now: datetime) -> dict[str, Any] | None:
         "rollout": _rollout(state.rollout, live) if state.rollout else None,
         "log_lag_rows": sum(max(one.answered - one.logged - one.dropped, 0) for one in live),
         "dropped_rows": sum(one.dropped for one in live),
+        "lost_rows": sum(state.lost.values()),
+        "audited_rows": sum(one.rows for one in state.audited),
+        "audits_failed": sum(one.verdict.answer is Answer.FAIL for one in state.audited),
+        "findings": _findings(workspace, now),
         "features_at": min((one.features_at for one in live if one.features_at), default=None),
         "refused": [_refusal(one, what, why) for one in live for what, why in one.refused.items()],
     }
@@ -80,6 +89,13 @@ def _rollout(rollout: Rollout, live: Sequence[Report]) -> dict[str, Any]:
         "reasons": list(rollout.verdict.reasons) if rollout.verdict else [],
         "deadline": started.deadline,
     }
+
+
+def _findings(workspace: Workspace, now: datetime) -> list[dict[str, Any]]:
+    """What somebody should look at, of the last day, each category once and the newest."""
+    recent = (service_finding(one.record) for one in workspace.journal.entries() if now - one.at <= NEWS)
+    newest = {one.category: one for one in recent if one}
+    return [one.model_dump(mode="json") for one in newest.values()]
 
 
 def _refusal(report: Report, what: str, why: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from perennial.records import (
     Measured,
     PredictionsCorrected,
     ProbationEnded,
+    Record,
     Released,
     RetrainingDecided,
     RolloutEnded,
@@ -19,6 +20,7 @@ from perennial.records import (
 )
 from perennial.state import Request, State
 from perennial.watch.claims import TRIES, Life
+from perennial.watch.service_findings import service_finding
 
 _TOLD = (Accepted, Measured, Released, RolloutStarted, RolloutEnded, ProbationEnded, PredictionsCorrected)
 
@@ -56,8 +58,12 @@ def overdue(state: State, lives: Mapping[str, Life], now: datetime) -> list[Over
 
 def latest_news(entries: Iterable[Entry]) -> list[Entry]:
     """Return the newest entry of each kind that events tell of, for those whose event was lost."""
-    newest = {type(entry.record): entry for entry in entries if isinstance(entry.record, _TOLD)}
+    newest = {type(entry.record): entry for entry in entries if _is_news(entry.record)}
     return sorted(newest.values(), key=lambda entry: entry.seq)
+
+
+def _is_news(record: Record) -> bool:
+    return isinstance(record, _TOLD) or service_finding(record) is not None
 
 
 def _overdue(request: Request, lives: Mapping[str, Life], now: datetime) -> Overdue | None:

@@ -16,10 +16,11 @@ from deployments.services.ports import who_listens
 from deployments.services.processes import record
 from deployments.services.serving_alone import alone
 from deployments.services.serving_overview import service_of
-from perennial.records import Released, RolloutStarted
+from perennial.records import Answer, Released, RolloutStarted
 from perennial.release.reports import Report, write_report
 from perennial.workspace import Workspace
 from tests.builders import make_use_case, moment
+from tests.perennial.watch.test_service_findings import COLLECTED, FAILED, LOST, audited
 from tests.servers import free_port, listening
 
 NOW = moment("2024-03-01 12:00")
@@ -102,6 +103,17 @@ def test_ready_replicas_tell_release_version_lag_and_trial(ws: Workspace) -> Non
     assert "version 5 as canary on 5% of the requests, step 1 of 2, in 2 replicas" in drawn(ws)
     assert "3 were dropped" in drawn(ws)
     assert numbers(ws) | {"ready_replicas": 2, "rollout_share": 0.05, "log_lag_rows": 7} == numbers(ws)
+
+
+def test_lost_answers_and_failed_audits_of_the_last_day_are_told(ws: Workspace) -> None:
+    tell(ws, "a")
+    for at in (NOW - timedelta(days=2), NOW):
+        for one in (FAILED, LOST, COLLECTED, audited(Answer.PASS)):
+            ws.journal.decide(lambda entries, one=one: one, at)  # type: ignore[misc]
+    assert [one["category"] for one in told(ws)["findings"]] == ["training-serving-skew", "answers-lost"]
+    assert "2 answers were given and are not in `predictions`" in drawn(ws)
+    assert "rest on other features than training computes: age, price" in drawn(ws)
+    assert numbers(ws) | {"lost_rows": 2, "audited_rows": 36, "audits_failed": 2} == numbers(ws)
 
 
 def test_who_stopped_reporting_is_not_there(ws: Workspace) -> None:
