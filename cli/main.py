@@ -27,6 +27,7 @@ from cli.metrics import metrics
 from cli.output import Commands, console, show
 from cli.promoting import add_commands as add_promoting
 from cli.quarantine import app as quarantine
+from cli.rendering import render
 from cli.rollout import add_commands as add_rollout
 from cli.serving import serve
 from perennial.periods import Every
@@ -48,6 +49,7 @@ app.command()(explain)
 app.command(rich_help_panel="Services")(drill)
 app.command(rich_help_panel="Services")(serve)
 app.command(rich_help_panel="Services")(metrics)
+app.command(rich_help_panel="Services")(render)
 
 
 def _add_stage(flow: str, what: str) -> None:
