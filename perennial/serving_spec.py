@@ -16,7 +16,7 @@ class Health(Section):
     errors: float = Field(0.01, ge=0, lt=1)
     """Share of answers that may fail: an exception, a score that is not finite, no answer in time."""
     slower_than: Duration = parse_duration("100ms")
-    """Time of the model and its features from which an answer counts as slow."""
+    """Time of the model and its features from which an answer counts as slow; waiting for a processor is left out."""
     slow: float = Field(0.05, ge=0, lt=1)
     """Share of answers that may be slow."""
     min_answers: int = Field(50, ge=10)

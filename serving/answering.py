@@ -9,6 +9,7 @@ from typing import Literal
 from serving.answers import Answer, Arm, Question
 from serving.arms import arm_of
 from serving.loading import Loaded, Scored
+from serving.queueing import queued_seconds
 from serving.reporting import Tally
 
 
@@ -73,10 +74,10 @@ def _arm(lineup: Lineup, key: str) -> Arm:
 
 def _pass(lineup: Lineup, arm: Arm, questions: Sequence[Question], tally: Tally) -> list[Answer]:
     loaded, name, since = lineup.by(arm)
-    began = perf_counter()
+    began, queued = perf_counter(), queued_seconds()
     scored = loaded.score(questions)
-    seconds = perf_counter() - began
-    tally.add(name, len(scored), sum(one.score is None for one in scored), seconds, since)
+    seconds, waited = perf_counter() - began, queued_seconds() - queued
+    tally.add(name, len(scored), sum(one.score is None for one in scored), seconds, since, waited)
     return [_answer(lineup, arm, loaded, *both, seconds) for both in zip(questions, scored, strict=True)]
 
 

@@ -41,7 +41,7 @@ class Tally:
         with self._lock:
             self._arms.setdefault(name, Arm(since))
 
-    def add(self, name: str, rows: int, errors: int, seconds: float, since: datetime) -> None:
+    def add(self, name: str, rows: int, errors: int, seconds: float, since: datetime, waited: float = 0.0) -> None:
         """Count one pass of a model over some rows.
 
         Args:
@@ -50,12 +50,13 @@ class Tally:
             errors: Of these, without a score.
             seconds: Time of the pass, that each of its rows took.
             since: When the arm began, if this is its first.
+            waited: Of the seconds, those without a processor, which make no answer slow.
         """
         with self._lock:
             arm = self._arms.setdefault(name, Arm(since))
             arm.answers += rows
             arm.errors += errors
-            arm.slow += rows if seconds > self._slower_than else 0
+            arm.slow += rows if seconds - waited > self._slower_than else 0
             arm.together += rows * rows
             arm.latency[bisect_left(BUCKETS_MS, seconds * 1000)] += rows
 

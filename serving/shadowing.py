@@ -9,6 +9,7 @@ from time import perf_counter
 from serving.answering import Trial
 from serving.answers import Answer
 from serving.arms import is_copied
+from serving.queueing import queued_seconds
 from serving.reporting import Tally
 
 WAITING = 200
@@ -52,11 +53,11 @@ class Shadow:
         chosen = [one for one in answers if is_copied(one.question.key, trial.number, trial.share)]
         if not chosen:
             return list(answers)
-        began = perf_counter()
+        began, queued = perf_counter(), queued_seconds()
         given = trial.challenger.score([one.question for one in chosen])
-        seconds = perf_counter() - began
+        seconds, waited = perf_counter() - began, queued_seconds() - queued
         name = f"rollout/{trial.number}/shadow"
-        self._tally.add(name, len(given), sum(one.score is None for one in given), seconds, trial.since)
+        self._tally.add(name, len(given), sum(one.score is None for one in given), seconds, trial.since, waited)
         pairs = [(said.score, one.score) for said, one in zip(given, chosen, strict=True)]
         self._tally.compare(name, [said - score for said, score in pairs if said is not None and score is not None])
         said = {
