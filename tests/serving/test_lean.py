@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+from tests.model_builders import make_artifact
 from tests.servers import ROOT
 
 LISTS = """
@@ -21,6 +23,23 @@ print(sorted({"pandas", "sklearn"} & sys.modules.keys()))
 def test_neither_arrow_nor_xgboost_brings_pandas_along() -> None:
     done = subprocess.run([sys.executable, "-c", LISTS], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
+
+
+def test_a_linear_model_still_serves(tmp_path: Path) -> None:
+    store, digest = make_artifact(tmp_path, "logistic_regression")
+    script = f"""
+import sys
+from serving.lean import do_without
+do_without()
+from perennial.model.artifact import load_model
+from perennial.store import Store
+import numpy as np
+model = load_model(Store({store.root!r}), {digest!r})
+assert np.isfinite(model.fitted.scores(np.zeros((1, 3), np.float32))).all()
+print("pandas" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == ("False\n", 0), done.stderr
 
 
 def test_a_use_case_with_patterns_is_read_without_what_matches_them_in_rows() -> None:

@@ -6,9 +6,9 @@ They leave room for a slower machine; what was measured is in `docs/time-to-safe
 ARRIVALS = 30
 """Requests a second, of one row each, that arrive whether or not earlier ones were answered."""
 REPLICAS = 3
-SWAP = 20.0
+SWAP = 30.0
 """From the record of a release until no answer is by the one before: all replicas load, probe and swap at once."""
-DECISION = 45.0
+DECISION = 60.0
 """From a bad release, the beginning of a bad version's trial, or the labels that show it, to the record that takes it
 back; loading it is part of that."""
 BACK = 5.0

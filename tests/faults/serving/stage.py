@@ -99,8 +99,10 @@ class Stage:
         )
         return released, self.append(released)
 
-    def try_out(self, judged: Judged, kind: str = "canary") -> tuple[RolloutStarted, float]:
-        """Begin the trial of a version, and return its record with the moment."""
+    def try_out(
+        self, judged: Judged, kind: str = "canary", steps: tuple[float, ...] = ()
+    ) -> tuple[RolloutStarted, float]:
+        """Begin the trial of a version, by the steps of the use case or others; return its record with the moment."""
         state, serving = self.ws.state(), self.ws.use_case.serving
         assert state.champion and serving
         started = RolloutStarted(
@@ -110,7 +112,7 @@ class Stage:
             version=judged.version,
             against_release=state.champion.number,
             against_version=state.champion.version,
-            steps=(1.0,) if kind == "shadow" else serving.canary.steps,
+            steps=steps or ((1.0,) if kind == "shadow" else serving.canary.steps),
             deadline=now() + serving.trial.deadline,
         )
         return started, self.append(started)
