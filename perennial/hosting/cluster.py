@@ -7,6 +7,7 @@ breaks off or is too old (410) costs nothing.
 
 import asyncio
 import json
+import os
 import random
 import threading
 from collections.abc import Coroutine, Mapping
@@ -202,7 +203,8 @@ def _configuration(context: str | None) -> Any:
     found = client.Configuration()
 
     async def load() -> None:
-        await config.load_kube_config(context=context, client_configuration=found)
+        place = os.environ.get("KUBECONFIG")  # which the library itself reads once, when it is imported
+        await config.load_kube_config(config_file=place, context=context, client_configuration=found)
 
     try:
         if context is None:

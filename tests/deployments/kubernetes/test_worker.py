@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from deployments.kubernetes_worker import declared_resources, give
 from perennial.use_case import Resources
@@ -16,6 +15,7 @@ from tests.builders import make_use_case
 from tests.deployments.kubernetes.emulation import Api, Object, running_api
 from tests.deployments.kubernetes.kubelet import running_jobs
 from tests.deployments.kubernetes.policies import POLICIES
+from tests.deployments.kubernetes.world import kubeconfig
 from tests.servers import PERENNIAL, Server, running_server, until
 
 NAMESPACE = "perennial-dev"
@@ -68,21 +68,6 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             worker = (sys.executable, "-m", "deployments.kubernetes_worker")
             server.start("env", "--unset=PREFECT_SERVER_API_AUTH_STRING", *worker)  # which is the server's alone
             yield Running(api, ended(server))
-
-
-def kubeconfig(folder: Path, address: str) -> Path:
-    path = folder / "kubeconfig"
-    names = {"cluster": "emulation", "user": "nobody"}
-    found = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "emulation", "cluster": {"server": address}}],
-        "users": [{"name": "nobody", "user": {}}],
-        "contexts": [{"name": "emulation", "context": names}],
-        "current-context": "emulation",
-    }
-    path.write_text(yaml.safe_dump(found))
-    return path
 
 
 def ended(server: Server) -> Any:

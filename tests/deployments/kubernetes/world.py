@@ -14,6 +14,8 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
+import yaml
+
 from perennial.hosting.cluster import Cluster
 from perennial.hosting.condition import PULLING
 from perennial.hosting.following import Follower, Hosted, follow
@@ -133,6 +135,21 @@ def configuration(address: str) -> Any:
     from kubernetes_asyncio.client import Configuration
 
     return Configuration(host=address)
+
+
+def kubeconfig(folder: Path, address: str) -> Path:
+    """Write where a cluster is, as clients that are in none read it."""
+    path = folder / "kubeconfig"
+    found = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "emulation", "cluster": {"server": address}}],
+        "users": [{"name": "nobody", "user": {}}],
+        "contexts": [{"name": "emulation", "context": {"cluster": "emulation", "user": "nobody"}}],
+        "current-context": "emulation",
+    }
+    path.write_text(yaml.safe_dump(found))
+    return path
 
 
 @contextmanager
