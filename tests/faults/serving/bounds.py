@@ -17,3 +17,5 @@ KILL = 2.0
 """From the kill of a replica to the last request that fails of it: those that it had taken on."""
 UNLOGGED = 2.0
 """Age up to which answers of a killed replica may be missing in its log: it is written every second."""
+AWAY = 6.0
+"""For so long the storage is away; replicas go on with what they have."""
