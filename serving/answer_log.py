@@ -1,6 +1,6 @@
 """The log of one replica's answers: kept in bounded memory, written to the store every second, never waited for.
 
-A crash loses what was answered since the last second; `Report.answered` and `Report.logged` say how much.
+A crash loses what was answered since the last second; the ledger says how much.
 """
 
 from collections import deque
@@ -12,6 +12,7 @@ from perennial.release.answer_rows import segment_path, write_segment
 from perennial.store import AlreadyThere
 from perennial.workspace import Workspace
 from serving.answers import Answer
+from serving.ledger import Ledger, Standing
 from serving.telling import tell
 
 EVERY = 1.0
@@ -29,7 +30,10 @@ class AnswerLog:
         self._ws, self._replica = ws, replica
         self._max_rows, self._max_bytes = max_rows, max_bytes
         self._rows: list[Answer] = []
-        self._segments: deque[tuple[str, bytes, int]] = deque()
+        self._segments: deque[tuple[int, bytes, int]] = deque()
+        self._ledger = Ledger(replica)
+        self._writing = (0, 0)
+        """Number and rows of the segment that the store is being given."""
         self._numbers = count(1)
         self._lock = Lock()
         self._ending = Event()
@@ -58,7 +62,7 @@ class AnswerLog:
             room = self._max_rows - len(self._rows)
             self._rows += scored[:room]
             self.answered += len(scored)
-            self.dropped += max(0, len(scored) - room)
+            self._count(dropped=max(0, len(scored) - room))
 
     def flush(self) -> None:
         """Write what waits, oldest first; what the store does not take stays, up to the bound."""
@@ -67,31 +71,44 @@ class AnswerLog:
         if rows:
             self._encode(rows)
         while self._segments:
-            path, data, size = self._segments[0]
+            number, data, size = self._segments[0]
+            with self._lock:
+                self._writing = (number, size)
+                self._count()
             try:
-                self._ws.store.create(path, data)
+                self._ws.store.create(segment_path(self._ws, self._replica, number), data)
             except AlreadyThere:
                 pass  # the answer to an earlier try was lost: no other replica has this name
             except Exception as error:
                 tell("log.waiting", replica=self._replica, segments=len(self._segments), error=str(error))
                 return
             self._segments.popleft()
-            self.logged += size
+            with self._lock:
+                self._writing = (0, 0)
+                self._count(logged=size)
 
     def _encode(self, rows: Sequence[Answer]) -> None:
-        path = segment_path(self._ws, self._replica, next(self._numbers))
+        number = next(self._numbers)
         try:
-            self._keep(path, write_segment(self._ws.use_case, [_row(one) for one in rows]), len(rows))
+            self._keep(number, write_segment(self._ws.use_case, [_row(one) for one in rows]), len(rows))
         except Exception as error:
-            self.dropped += len(rows)
+            with self._lock:
+                self._count(dropped=len(rows))
             tell("log.dropped", replica=self._replica, rows=len(rows), error=type(error).__name__)
 
-    def _keep(self, path: str, data: bytes, rows: int) -> None:
+    def _keep(self, number: int, data: bytes, rows: int) -> None:
         waiting = sum(len(one) for _, one, _ in self._segments)
         if waiting + len(data) > self._max_bytes:
-            self.dropped += rows
+            with self._lock:
+                self._count(dropped=rows)
         else:
-            self._segments.append((path, data, rows))
+            self._segments.append((number, data, rows))
+
+    def _count(self, logged: int = 0, dropped: int = 0) -> None:
+        """Count, with the lock held."""
+        self.logged += logged
+        self.dropped += dropped
+        self._ledger.write(Standing(self.answered, self.logged, self.dropped, *self._writing))
 
     def _run(self) -> None:
         while not self._ending.wait(EVERY):

@@ -20,7 +20,7 @@ from serving.parents import end_with_parent
 from serving.settings import read_settings
 from serving.telling import tell
 
-GUARD, COLLECT, AUDIT = 1.0, 5.0, 60.0
+GUARD, SETTLE, COLLECT, AUDIT = 1.0, 1.0, 5.0, 60.0
 """Seconds between two rounds of each."""
 
 
@@ -50,22 +50,21 @@ class Duty:
 def attend(ws: Workspace, ending: Event) -> None:
     """Do all duties until told to end, and collect once more then."""
     from perennial.release.answers import collect_answers
+    from perennial.release.auditing import audit_answers
     from perennial.release.guarding import guard
+    from serving.ledger import settle
 
-    duties = [Duty("guard", guard, GUARD), Duty("collect", collect_answers, COLLECT), *_auditing()]
+    duties = [
+        Duty("guard", guard, GUARD),
+        Duty("settle", lambda ws, at: settle(ws), SETTLE),
+        Duty("collect", collect_answers, COLLECT),
+        Duty("audit", audit_answers, AUDIT),
+    ]
     while not ending.wait(0.2):
         for duty in duties:
             duty.turn(ws)
     with suppress(Exception):
         collect_answers(ws, now())
-
-
-def _auditing() -> list[Duty]:
-    try:
-        from perennial.release.auditing import audit_answers  # type: ignore[import-untyped, unused-ignore]
-    except ImportError:
-        return []
-    return [Duty("audit", audit_answers, AUDIT)]
 
 
 def _main(slug: str, host: str, port: str) -> None:
