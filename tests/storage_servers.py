@@ -20,7 +20,7 @@ import boto3
 import psycopg2
 
 ACCESS_KEY, SECRET_KEY, REGION = "perennial-test", "storage-secret-of-the-tests", "eu-central-1"
-_PASSWORD = "database-secret-of-the-tests"
+PASSWORD = "database-secret-of-the-tests"
 _S3 = """
 import sys
 from moto.server import ThreadedMotoServer
@@ -42,7 +42,7 @@ class Postgres:
 
     def url(self, database: str, driver: str = "") -> str:
         """Return a SQLAlchemy URL; Prefect needs the driver `asyncpg`."""
-        return f"postgresql{driver and '+'}{driver}://perennial:{_PASSWORD}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql{driver and '+'}{driver}://perennial:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
     def ask(self, database: str, query: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query."""
@@ -60,7 +60,7 @@ def postgres_server(databases: Sequence[str] = ("prefect", "mlflow")) -> Iterato
     binaries, account = _postgres_binaries(), _account()
     with tempfile.TemporaryDirectory(prefix="perennial-postgres-") as name, socket.create_server(("127.0.0.1", 0)) as s:
         folder, port = Path(name), s.getsockname()[1]
-        (folder / "password").write_text(_PASSWORD)
+        (folder / "password").write_text(PASSWORD)
         for path in (folder, folder / "password"):
             os.chown(path, account.get("user", -1), account.get("group", -1))
         initdb = [binaries / "initdb", "-D", folder / "data", "-U", "perennial", "--auth=scram-sha-256", "-E", "UTF8"]

@@ -32,6 +32,16 @@ _QUICK = {
 _LEASES = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
 """Slots of concurrency limits are given back also when the server was killed."""
 
+_OF_SERVERS = (
+    "PREFECT_SERVER_API_AUTH_STRING",
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL",
+    "PREFECT_SERVER_ENCRYPTION_KEY",
+    "MLFLOW_BACKEND_STORE_URI",
+    "MLFLOW_FLASK_SERVER_SECRET_KEY",
+    TOKENS,
+)
+"""Not for workers: each hands all of Prefect's variables that it has to its runs, where containers show them."""
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -119,12 +129,13 @@ def worker_launch(settings: Settings, api: str, registry: str) -> Launch:
         **({"PERENNIAL_MLFLOW_TRACKING_URI": registry} if registry else {}),
         "DO_NOT_TRACK": "1",
     }
-    for of_server in ("PREFECT_SERVER_ENCRYPTION_KEY", "MLFLOW_FLASK_SERVER_SECRET_KEY", TOKENS):
-        variables.pop(of_server, None)
+    environment = _environment(variables)
+    for of_server in _OF_SERVERS:
+        environment.pop(of_server, None)
     command = ["nice", "-n", "5", "env", "--default-signal=INT,QUIT"]
     command += [sys.executable, "-m", "prefect", "worker", "start"]
     command += ["--pool", pool_name(settings), "--name", worker_name(settings)]
-    return Launch(WORKER, tuple(command), _environment(variables), uses=(api, registry))
+    return Launch(WORKER, tuple(command), environment, uses=(api, registry))
 
 
 def serving_launch(settings: Settings, use_case: UseCase, host: str, port: int, replicas: int) -> Launch:

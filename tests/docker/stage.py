@@ -1,0 +1,192 @@
+"""The loop with its flow runs and its service in containers, everything else as in production; it asserts nothing.
+
+PostgreSQL, an S3 API, the Prefect and MLflow servers and a docker worker run on loopback, which the containers share.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from blocks.documents import read_document
+from perennial.release.reports import Report, read_reports
+from perennial.release.rollout_evidence import is_fresh
+from perennial.settings import Settings
+from perennial.workspace import Workspace
+from tests.builders import make_use_case, write_month
+from tests.docker.engine import container, docker, inspect
+from tests.end_to_end.test_postgres_s3 import AUTH, BUCKET, LOGIN, ROOT, start_registry
+from tests.faults.serving.stage import ASKED
+from tests.servers import PERENNIAL, PREFECT, Server, free_port, running_server, until
+from tests.servers import ROOT as PROJECT
+from tests.storage_servers import PASSWORD, S3, SECRET_KEY, postgres_server, s3_server
+
+LIVED = {"2024-03": "2024-04-01", "2024-04": "2024-05-01"}
+"""Months that the loop lives through, each with the moment from which it is over."""
+SERVING = {
+    "rollout": "canary",
+    "timeout": "6s",
+    "canary": {"steps": [0.5]},
+    "trial": {"min_answers": 40, "deadline": "10m"},
+    "health": {"min_answers": 20, "slower_than": "3s", "errors": 0.2},
+}
+ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+OF_SERVERS = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_SERVER_API_AUTH_STRING")
+"""A worker hands all of Prefect's variables that it has to its runs, so it must not have these."""
+SECRETS = (SECRET_KEY, LOGIN, AUTH.partition(":")[2], PASSWORD)
+
+
+@dataclass
+class Run:
+    """A flow run that ended, and how long it took to begin."""
+
+    state: Any
+    cold_start: float
+    """Seconds from its creation to the first moment that its code ran."""
+    variables: list[str]
+    """Environment of its container, as `NAME=value`."""
+
+
+@dataclass
+class Stage:
+    """All that the loop runs on."""
+
+    server: Server
+    s3: S3
+    settings: Settings
+    """Of the environment, as a process outside of the containers sees it."""
+    endpoint: str
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def ws(self) -> Workspace:
+        """The small use case of the tests, read anew."""
+        return Workspace.open("shop-returns", self.settings)
+
+    def block(self) -> Any:
+        """Return the document of the environment that the server keeps."""
+        found = self.server.ask("/block_documents/filter", {})
+        return next(one for one in found if one["name"] == "test" and "storage_root" in one["data"])
+
+    def run(self, deployment: str, **parameters: str) -> Run:
+        """Run a deployment in a container to its end."""
+        identity = self.server.ask(f"/deployments/name/{deployment}")["id"]
+        created = self.server.ask(f"/deployments/{identity}/create_flow_run", {"parameters": parameters})
+        variables = until(60, lambda: _variables(created["id"]))
+        path = f"/flow_runs/{created['id']}"
+        ended = until(300, lambda: one if (one := self.server.ask(path))["state_type"] in ENDED else None)
+        began = datetime.fromisoformat(ended["start_time"]) - datetime.fromisoformat(created["created"])
+        run = Run(ended["state"], began.total_seconds(), variables)
+        self.runs.append(run)
+        return run
+
+    def live(self) -> list[Report]:
+        """Return the reports of the replicas that are there."""
+        at = datetime.now(UTC)
+        return [one for one in read_reports(self.ws) if is_fresh(one, at)]
+
+    @contextmanager
+    def service(self, image: str, folder: Path) -> Iterator[tuple[str, int]]:
+        """Run the service as one container, and wait until it is well; yields its id and port."""
+        keys = folder / "keys.env"
+        keys.write_text("".join(f"{name}={value}\n" for name, value in self.s3.variables.items()))
+        port, told = (
+            free_port(),
+            {
+                "PERENNIAL_ENV": "test",
+                "PERENNIAL_STORAGE_ROOT": ROOT,
+                "PERENNIAL_STORAGE_ENDPOINT": self.endpoint,
+                "PERENNIAL_USE_CASES": "/use_cases",
+                "PERENNIAL_SERVING_IMAGE": image,
+            },
+        )
+        told["PERENNIAL_HEALTH"] = f"http://127.0.0.1:{port}/v2/health/live"
+        options = ["--env-file", str(keys), "--volume", f"{self.settings.use_cases}:/use_cases:ro"]
+        options += [part for name, value in told.items() for part in ("--env", f"{name}={value}")]
+        command = ("shop-returns", "--port", str(port), "--replicas", "1")
+        with container(image, *command, options=tuple(options)) as identity:
+            until(90, lambda: inspect(identity)["State"]["Health"]["Status"] == "healthy")
+            yield identity, port
+
+
+def _variables(run: str) -> list[str]:
+    """Environment of the container of a flow run, while it is there."""
+    found = docker("ps", "--quiet", "--filter", f"label=io.prefect.flow-run-id={run}")
+    if not found:
+        return []
+    told = docker("inspect", "--format", "{{range .Config.Env}}{{println .}}{{end}}", found, check=False)
+    return told.split("\n") if "PREFECT_API_URL" in told else []
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Stage]:
+    """Start everything, apply the environment and run its worker."""
+    made = make_use_case(folder, months=tuple(LIVED), changes={"serving": SERVING}).settings
+    write_month(Path(made.use_cases) / "shop-returns", ASKED, rows=500, seed=4)
+    shutil.copytree(PROJECT / "use_cases" / "flight-delay", Path(made.use_cases) / "flight-delay")
+    for path in (folder, *Path(made.use_cases).rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    with ExitStack() as stack:
+        postgres, s3 = stack.enter_context(postgres_server()), stack.enter_context(s3_server())
+        s3.create_bucket(BUCKET)
+        registry = f"http://127.0.0.1:{free_port()}"
+        server = stack.enter_context(running_server(folder, **_variables_of_all(made, postgres, s3, registry)))
+        start_registry(server, postgres, s3, registry)
+        settings = made.model_copy(update={"storage_root": ROOT, "storage_endpoint": s3.endpoint})
+        stage = Stage(server, s3, settings, s3.endpoint)
+        with _environment(s3.variables):
+            server.run(PERENNIAL, "apply", "--env", "test", "--json")
+            _say_where(stage, registry)
+            without = [f"--unset={name}" for name in OF_SERVERS]
+            server.start(
+                "env", *without, PREFECT, "worker", "start", "--pool", "perennial-test", "--name", "of-the-tests"
+            )
+            yield stage
+
+
+def _variables_of_all(made: Settings, postgres: Any, s3: S3, registry: str) -> dict[str, str]:
+    shared = {"network_mode": "host", "volumes": [f"{made.use_cases}:/use_cases:ro"]}
+    return {
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": postgres.url("prefect", "asyncpg"),
+        "PREFECT_SERVER_API_AUTH_STRING": AUTH,
+        "PREFECT_API_AUTH_STRING": AUTH,
+        "PERENNIAL_ENV": "test",
+        "PERENNIAL_WORK_POOL": "docker",
+        "PERENNIAL_JOB_VARIABLES": yaml.safe_dump(shared, default_flow_style=True),
+        "PERENNIAL_STORAGE_ROOT": ROOT,
+        "PERENNIAL_STORAGE_ENDPOINT": s3.endpoint,
+        "PERENNIAL_MLFLOW_TRACKING_URI": registry,
+        "PERENNIAL_USE_CASES": made.use_cases,
+        "MLFLOW_TRACKING_USERNAME": "perennial",
+        "MLFLOW_TRACKING_PASSWORD": LOGIN,
+        **s3.variables,
+    }
+
+
+def _say_where(stage: Stage, registry: str) -> None:
+    """Give the containers what a team writes into its document, and the secrets that it names."""
+    places = {"storage_root": ROOT, "storage_endpoint": stage.endpoint, "mlflow_tracking_uri": registry}
+    stage.server.ask(
+        f"/block_documents/{stage.block()['id']}", {"data": {**places, "use_cases": "/use_cases"}}, "PATCH"
+    )
+    values = {**stage.s3.variables, "MLFLOW_TRACKING_USERNAME": "perennial", "MLFLOW_TRACKING_PASSWORD": LOGIN}
+    saving = "import sys; from prefect.blocks.system import Secret; Secret(value=sys.argv[2]).save(sys.argv[1])"
+    for variable, block in read_document("test")["secrets"].items():
+        stage.server.run("python", "-c", saving, block, values[variable])
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
