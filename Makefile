@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_MONTHS ?= 12
 
-.PHONY: help setup demo drill test test-long test-docker images check lint bench mutation simulation lock up down clean
+.PHONY: help setup demo drill test test-long test-docker images check lint bench mutation simulation time-to-safe lock up down clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -22,8 +22,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 
 demo: up ## Live through the flights of 2013 month by month (DEMO_MONTHS=4 for a short one)
 	@$(BIN)/perennial backfill flight-delay --periods $(DEMO_MONTHS) --traffic 20
+	@$(BIN)/perennial drill flight-delay
 
-drill: up ## Let a faulty model loose on a copy of the service after `make demo`, and see it taken back
+drill: up ## Only the last part of the demo: a faulty model let loose on a copy, and taken back by itself
 	@$(BIN)/perennial drill flight-delay
 
 test: setup ## Run the tests that need nothing but this checkout (under 10 minutes)
@@ -54,6 +55,9 @@ mutation: setup ## Break the gate in every way and see the tests notice
 
 simulation: setup ## Live through thousands of trials: false alarms and power, written to docs/rollout.md
 	@$(BIN)/python tests/benchmarks/rollout_simulation.py
+
+time-to-safe: setup ## Inject every fault under traffic (RUNS=5 times), written to docs/time-to-safe.md
+	@$(BIN)/python -m tests.faults.serving.time_to_safe --runs $(or $(RUNS),5)
 
 lock: ## Compile the locks again (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

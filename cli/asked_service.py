@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _GIVES_WAY = 5
 """By how much the past is lived through at a lower priority than whoever asks now, on the same cores."""
+_EVERY = 0.2
 _PATIENCE = 20.0
 """Seconds that a timeline waits for the last replica to take on a release."""
 
@@ -27,17 +29,30 @@ class AskedService:
     def __init__(self, swaps: "Swaps", traffic: "Traffic") -> None:
         self._swaps, self._traffic = swaps, traffic
         self._answered = self._failed = 0
+        self._lived_through = Event()
 
     def expect(self, workspace: Workspace, is_new: bool) -> None:
-        """Ask for the newest rows while a period is lived through, and nothing while one is only told again."""
-        from deployments.drill.traffic import newest_rows
-
-        self._traffic.rows = newest_rows(workspace) if is_new else []
+        """Ask for the rows of a period from its delivery on, and nothing while one is only told again."""
+        self._traffic.rows = []
+        self._lived_through = Event()
+        if is_new:
+            own = Workspace(workspace.use_case, workspace.settings)
+            Thread(target=self._ask_from_delivery, args=(own, self._lived_through), daemon=True).start()
 
     def told(self, records: Sequence[Record]) -> list[tuple[str, str]]:
         """Say how the releases among some records reached the service, and what became of the requests meanwhile."""
+        self._lived_through.set()
         swaps = [("serve", self._swap(one)) for one in records if isinstance(one, Released)]
         return swaps or [("serve", self._asked())]
+
+    def _ask_from_delivery(self, workspace: Workspace, lived_through: Event) -> None:
+        from deployments.drill.traffic import newest_delivery, newest_rows
+
+        before = newest_delivery(workspace)
+        while not lived_through.wait(_EVERY):
+            if newest_delivery(workspace) != before:
+                self._traffic.rows = newest_rows(workspace)
+                return
 
     def _swap(self, released: Released) -> str:
         swap = self._swaps.of(released.number, _PATIENCE)

@@ -22,6 +22,8 @@ from perennial.workspace import Workspace
 PATIENCE = 5.0
 """Seconds after which a request has failed."""
 _UNREADY = 503
+_PAST = 2 / 3
+"""Of a delivery's rows by event time, the part that nobody would ask for any more."""
 
 
 @dataclass
@@ -110,16 +112,29 @@ def _reason(response: httpx.Response) -> str:
         return response.text[:80]
 
 
-def newest_rows(workspace: Workspace, most: int = 2000) -> list[dict[str, Any]]:
-    """Return rows of the entity's newest delivery, spread over it, as requests that the service takes."""
+def newest_delivery(workspace: Workspace) -> str | None:
+    """Return the partition of the entity's newest delivery, `None` before the first."""
     entity = workspace.use_case.entity
-    columns = ", ".join(quote(one) for one in workspace.use_case.sources[entity].columns)
     found = [one for one in workspace.state().accepted if one.source == entity and one.accepted]
-    if not found:
+    return found[-1].partition if found else None
+
+
+def newest_rows(workspace: Workspace, most: int = 2000) -> list[dict[str, Any]]:
+    """Return rows of the entity's newest delivery as requests that the service takes.
+
+    They are spread over its last third by event time: what is asked now is not long past, and for what is, the
+    service keeps no history.
+    """
+    partition, entity = newest_delivery(workspace), workspace.use_case.entity
+    if partition is None:
         return []
+    columns = ", ".join(quote(one) for one in workspace.use_case.sources[entity].columns)
+    event_time = quote(workspace.use_case.event_time)
     with Engine(workspace.settings) as engine:
-        engine.files("delivered", lake.files(workspace, f"raw_{entity}", "delivery", [found[-1].partition]))
-        kept = f"SELECT {columns} FROM delivered USING SAMPLE reservoir({most} ROWS) REPEATABLE (1)"
+        engine.files("delivered", lake.files(workspace, f"raw_{entity}", "delivery", [partition]))
+        late = f"{event_time} >= (SELECT quantile_disc({event_time}, {_PAST}) FROM delivered)"
+        recent = f"SELECT {columns} FROM delivered WHERE {late}"
+        kept = f"SELECT * FROM ({recent}) USING SAMPLE reservoir({most} ROWS) REPEATABLE (1)"
         rows: list[dict[str, Any]] = engine.table(kept).to_pylist()
     return [{name: _plain(value) for name, value in one.items()} for one in rows]
 

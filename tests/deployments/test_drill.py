@@ -65,7 +65,7 @@ def test_the_copy_has_all_that_is_needed_and_its_branch_the_label_upside_down(se
     branch = mistaken(copy)
     assert branch.use_case.label.value == "1 - CAST((returned) AS DOUBLE)"
     assert branch.use_case.features_digest != copy.use_case.features_digest
-    assert len(newest_rows(copy)) == 400
+    assert 130 <= len(newest_rows(copy)) <= 140, "the last third of a month"
 
 
 @pytest.mark.long
