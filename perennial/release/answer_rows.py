@@ -1,10 +1,9 @@
 """The log's segments and the rows that they become in `predictions` and `requests`; it moves none of them."""
 
-import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
+import orjson
 import pyarrow as pa
 
 from perennial.use_case import UseCase
@@ -100,8 +99,5 @@ def _plain(use_case: UseCase, one: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _json(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, default=_text, ensure_ascii=False)
-
-
-def _text(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+    """JSON has no NaN and no infinity: they become `null`, as they are missing to every model."""
+    return orjson.dumps(values).decode()

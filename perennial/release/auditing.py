@@ -118,10 +118,15 @@ def _differences(logged: Mapping[str, Any], again: Mapping[str, Any]) -> Iterato
 
 
 def _is_same(one: object, other: object) -> bool:
+    """What is not finite is missing: to every model, and in the JSON of the log."""
+    one, other = _known(one), _known(other)
     if isinstance(one, int | float) and isinstance(other, int | float):
-        both_nan = math.isnan(one) and math.isnan(other)
-        return both_nan or math.isclose(one, other, rel_tol=RELATIVE_TOLERANCE)
+        return math.isclose(one, other, rel_tol=RELATIVE_TOLERANCE)
     return one == other
+
+
+def _known(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _verdict(

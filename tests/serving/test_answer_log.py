@@ -32,8 +32,8 @@ def test_what_is_put_lies_in_one_segment_with_all_columns(shop: Shop, answers: l
     assert first["order_id"] == "2024-06-000001"
     assert first["score"] == answers[0].score
     assert (first["prediction_id"], first["request_id"]) == ("request/0", "request")
-    assert '"price": 60.0' in first["inputs"]
-    assert '"shop_size": 2.0' in first["features"]
+    assert '"price":60.0' in first["inputs"]
+    assert '"shop_size":2.0' in first["features"]
 
 
 def test_while_the_store_is_away_answers_wait_and_beyond_the_bound_are_counted(

@@ -55,6 +55,13 @@ def audited(ws: Workspace, share: float) -> Workspace:
     return Workspace(use_case, ws.settings)
 
 
+def test_what_is_not_finite_counts_as_missing(shop: Shop) -> None:
+    ws = answered(shop, [request("a", shop="nowhere")], lambda features: features.update(shop_size=float("inf")))
+    found = audit_answers(ws, JUNE)
+    assert found is not None
+    assert found.verdict.answer is Answer.PASS
+
+
 def test_answers_that_training_would_have_scored_pass_once(shop: Shop) -> None:
     rows = [request("a"), request("b", price=None, channel="unheard of", shop="nowhere"), request("a", shop="celle")]
     ws = answered(shop, rows)
