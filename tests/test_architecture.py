@@ -23,6 +23,7 @@ HOMES = {
     "mlflow": {"perennial/model/mlflow_client.py", "perennial/model/mlflow_run.py"},
     "matplotlib": {"perennial/model/plots.py"},
     "evidently": {"perennial/watch/report.py"},
+    "kubernetes_asyncio": {"perennial/hosting/cluster.py"},
 }
 SLOW = (
     "prefect",
@@ -35,6 +36,7 @@ SLOW = (
     "matplotlib",
     "pandas",
     "sqlalchemy",
+    "kubernetes_asyncio",
 )
 
 

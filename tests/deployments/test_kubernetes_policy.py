@@ -75,6 +75,30 @@ def test_the_flows_are_those_of_the_guide() -> None:
     assert flows(built("base")) == {(source.strip(), target.strip(), port) for source, target, port in rows}
 
 
+def test_the_secrets_are_those_of_the_guide() -> None:
+    guide = dict(re.findall(r"^ *\| `(perennial-[a-z-]+)` \| ([^|]+) \|", GUIDE.read_text(encoding="utf-8"), re.M))
+    asked = {*secrets_of(built("base")), *secrets_of(service())}
+    assert {name for name, _ in asked} == set(guide)
+    assert {(name, key) for name, key in asked if key and f"`{key}`" not in guide[name]} == set()
+
+
+def secrets_of(objects: list[Object]) -> set[tuple[str, str]]:
+    """Names and keys of the Secrets that pods refer to; the key is empty where all of them are taken."""
+    found = set()
+    for _, pod, _ in policies.pods(objects):
+        (one,) = pod["containers"]
+        found |= {(source["secretRef"]["name"], "") for source in one.get("envFrom", []) if "secretRef" in source}
+        given = [
+            variable["valueFrom"].get("secretKeyRef") for variable in one.get("env", []) if "valueFrom" in variable
+        ]
+        found |= {(ref["name"], ref["key"]) for ref in given if ref}
+        for volume in pod["volumes"]:
+            found |= {
+                (volume["secret"]["secretName"], item["key"]) for item in volume.get("secret", {}).get("items", [])
+            }
+    return found
+
+
 def test_addresses_are_put_in_everywhere() -> None:
     for environment in ("test", "prod"):
         found = {target for _, target, _ in flows(SOURCES[environment]())}

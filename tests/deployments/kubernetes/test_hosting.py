@@ -29,6 +29,7 @@ from tests.deployments.kubernetes.world import (
 from tests.servers import until
 
 pytestmark = pytest.mark.long
+PATIENCE = 180 if CONTEXT else 30
 emulated = pytest.mark.skipif(bool(CONTEXT), reason="a real cluster is not asked to fail so")
 CANARY = f"{SLUG}-canary"
 
@@ -52,14 +53,14 @@ def test_the_first_image_runs_at_once(direct: World) -> None:
     assert hosted.verdict.answer is Answer.PASS
     assert direct.kinds() == ["started", "ended"]
     assert direct.image() == "good"
-    assert until(20, lambda: len(direct.ready()) == 2)
+    assert until(PATIENCE, lambda: len(direct.ready()) == 2)
     for kind in ("Service", "HorizontalPodAutoscaler", "PodDisruptionBudget"):
         assert direct.cluster.get(kind, SLUG)
 
 
 def test_asking_again_changes_nothing(direct: World) -> None:
     direct.host("good")
-    until(20, lambda: len(direct.ready()) == 2)
+    until(PATIENCE, lambda: len(direct.ready()) == 2)
     before = direct.deployment()
     again = direct.host("good")
     assert (again.is_settled, again.mended) == (True, [])
@@ -71,7 +72,7 @@ def test_asking_again_changes_nothing(direct: World) -> None:
 
 def test_newer_code_takes_over_without_a_gap(direct: World) -> None:
     direct.host("good")
-    until(20, lambda: len(direct.ready()) == 2)
+    until(PATIENCE, lambda: len(direct.ready()) == 2)
     with watching(lambda: len(direct.ready())) as seen:
         assert direct.host("better").verdict.answer is Answer.PASS
     assert direct.image() == "better"
@@ -94,7 +95,7 @@ def test_what_the_service_is_told_is_rolled_out_like_code(direct: World) -> None
 )
 def test_what_does_not_come_up_is_taken_back_and_the_old_answers_all_along(direct: World, image: str, why: str) -> None:
     direct.host("good")
-    until(20, lambda: len(direct.ready()) == 2)
+    until(PATIENCE, lambda: len(direct.ready()) == 2)
     if image == "unpullable":
         direct.later_than_pulling()
     with watching(lambda: len(direct.ready())) as seen, pytest.raises(NotHosted, match=why):
@@ -102,7 +103,7 @@ def test_what_does_not_come_up_is_taken_back_and_the_old_answers_all_along(direc
     assert min(seen) >= 2
     assert direct.image() == "good"
     assert direct.records()[-1].verdict.answer is Answer.FAIL
-    assert until(30, lambda: len(direct.pods()) == 2 and len(direct.ready()) == 2)
+    assert until(PATIENCE, lambda: len(direct.pods()) == 2 and len(direct.ready()) == 2)
 
 
 def test_what_was_taken_back_is_not_tried_again(direct: World) -> None:
@@ -131,19 +132,19 @@ def test_a_canary_gets_its_shares_by_the_verdict_and_then_everything(trying: Wor
 
 
 def test_a_canary_that_fails_is_taken_back_and_the_others_were_never_touched(trying: World) -> None:
-    until(20, lambda: len(trying.ready()) == 2)
+    until(PATIENCE, lambda: len(trying.ready()) == 2)
     before = trying.ready()
     with traffic(trying, errors=0.5), pytest.raises(NotHosted, match="failed"):
         trying.host("better")
     assert trying.kinds()[-2:] == ["started", "ended"]
     assert trying.image() == "good"
-    assert until(30, lambda: trying.ready() == before)
+    assert until(PATIENCE, lambda: trying.ready() == before)
     assert trying.deployment(CANARY) is None
 
 
 def test_without_requests_a_canary_waits_and_is_taken_back_at_the_deadline(trying: World) -> None:
     follower = trying.follower("better")
-    until(20, lambda: follower.step(trying.clock()) and len(trying.ready()) == 3)
+    until(PATIENCE, lambda: follower.step(trying.clock()) and len(trying.ready()) == 3)
     assert follower.step(trying.clock()).verdict.answer is Answer.INCONCLUSIVE
     deadline = trying.records()[-1].deadline
     with pytest.raises(NotHosted, match="deadline"):
@@ -185,7 +186,7 @@ def edit(world: World, change: dict[str, object]) -> None:
 def test_a_run_that_died_is_gone_on_with_by_the_next(trying: World) -> None:
     with traffic(trying):
         first = trying.follower("better")
-        until(20, lambda: first.step(trying.clock()) and trying.kinds()[-1] == "advanced")
+        until(PATIENCE, lambda: first.step(trying.clock()) and trying.kinds()[-1] == "advanced")
         trying.host("better")
     assert trying.kinds() == ["started", "ended", "started", "advanced", "advanced", "ended"]
 
@@ -269,7 +270,7 @@ def test_watches_that_break_off_or_are_too_old_lose_nothing(direct: World) -> No
 @emulated
 def test_a_change_ends_the_wait(direct: World) -> None:
     direct.host("good")
-    until(20, lambda: len(direct.ready()) == 2)
+    until(PATIENCE, lambda: len(direct.ready()) == 2)
     version = direct.cluster.list("Pod", {})["metadata"]["resourceVersion"]
     threading.Timer(
         0.3, lambda: direct.api.patch("pods", direct.ready()[0], {"metadata": {"labels": {"a": "b"}}}, "")

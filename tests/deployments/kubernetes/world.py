@@ -66,7 +66,8 @@ class World:
 
     def host(self, image: str, **changes: Any) -> Hosted:
         """Follow an image to its end."""
-        return follow(self.follower(image, **changes), self.clock, sleep, self.told.append)
+        rest = sleep if CONTEXT else lambda seconds: sleep(min(seconds, 0.2))
+        return follow(self.follower(image, **changes), self.clock, rest, self.told.append)
 
     def later_than_pulling(self) -> None:
         """Do not wait for a registry that will not come."""
