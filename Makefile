@@ -7,7 +7,7 @@ DEMO_MONTHS ?= 12
 .PHONY: help setup demo drill test test-long test-docker images check lint bench mutation simulation time-to-safe lock up down clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.installed ## Make the virtual environment from the hash-checked lock
 

@@ -1,11 +1,13 @@
 """Each fault, injected while requests arrive, and what became of it; tests judge it, `time_to_safe` tabulates it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from perennial.records import Entry, Released, RolloutEnded
 from perennial.release.reports import Report
 from tests.builders import deliver
+from tests.faults.serving import oracle
+from tests.faults.serving.bounds import BACK, DECISION
 from tests.faults.serving.stage import ASKED, Stage, held, kill, now
 from tests.faults.serving.traffic import Request
 from tests.servers import until
@@ -14,6 +16,10 @@ AFTER = 1.5
 """Seconds of traffic after which nothing bad is expected any more."""
 REFUSED = ("schema", "corrupted")
 """Faulty versions that replicas do not load."""
+NO_SCORE = {"fails": {"no-score"}, "nan": {"no-score"}}
+"""What a faulty version that serves is to blame for."""
+HARMLESS = ("none", "kill")
+"""Where the version that is released is a good one."""
 LONG = (0.1, 0.2, 0.3, 0.4, 0.5)
 """Steps of a trial that is still going on when outcomes arrive: without them nothing speaks against the version."""
 
@@ -46,7 +52,7 @@ class Outcome:
     @property
     def bad(self) -> list[Request]:
         """Requests that failed, and answers of the faulty version."""
-        of_it = None if self.fault == "kill" else self.version
+        of_it = None if self.fault in HARMLESS else self.version
         return [one for one in self.requests if not one.is_answered or one.version == of_it]
 
     @property
@@ -97,6 +103,37 @@ def kill_one(stage: Stage) -> Outcome:
     at, ports = kill(worker, stage.service.port)
     stage.until_all(_serves(released))
     return _outcome(stage, "kill", "swap", at, None, judged.version, kills=[(at, ports)])
+
+
+def swap(stage: Stage) -> Outcome:
+    """Release a good version, and see every replica take it on."""
+    judged = stage.models.make("good")
+    released, at = stage.release(judged)
+    stage.until_all(_serves(released))
+    stage.until_served(released.number)
+    return _outcome(stage, "none", "swap", at, None, judged.version)
+
+
+def kept(stage: Stage, outcome: Outcome, refused: Collection[int] = ()) -> oracle.Failures:
+    """Assert all that is promised of every fault, and return which requests failed and why.
+
+    Args:
+        stage: Where it happened.
+        outcome: What became of it.
+        refused: All releases so far that no replica took on.
+    """
+    decided = outcome.decided
+    until = None if decided is None else decided + BACK
+    reasons = NO_SCORE.get(outcome.fault, set()) if outcome.how == "direct" else set()
+    found = oracle.failures(
+        outcome.requests, reasons=reasons, while_serving=(outcome.injected, until or 0.0), kills=outcome.kills
+    )
+    assert found.unexplained == []
+    assert oracle.astray(outcome.requests, stage.history(), refused) == []
+    if outcome.decision is not None:
+        assert outcome.decision <= DECISION
+        assert all(one.sent <= until for one in outcome.bad)
+    return found
 
 
 def outcomes_arrive(stage: Stage) -> float:

@@ -7,30 +7,19 @@ answer is by a version that was released or on trial when it was given.
 import pytest
 
 from tests.faults.serving import oracle
-from tests.faults.serving.bounds import BACK, DECISION
-from tests.faults.serving.scenarios import REFUSED, Outcome, let_loose, try_out
+from tests.faults.serving.scenarios import NO_SCORE, REFUSED, Outcome, kept, let_loose, try_out
 from tests.faults.serving.stage import STRANGE, Stage
 
 pytestmark = pytest.mark.long
 
-NO_SCORE = {"fails": {"no-score"}, "nan": {"no-score"}}
-"""What a faulty version that serves is to blame for."""
 refused: set[int] = set()
 
 
 def judge(stage: Stage, outcome: Outcome) -> oracle.Failures:
-    """Hold a fault to everything that is promised of all; return which requests failed and why."""
-    assert outcome.decided is not None and outcome.decision is not None
+    """Hold a fault to everything that is promised; return which requests failed and why."""
     if outcome.refused:
         refused.add(outcome.refused)
-    while_it_served = outcome.injected, outcome.decided + BACK
-    reasons = NO_SCORE.get(outcome.fault, set()) if outcome.how == "direct" else set()
-    found = oracle.failures(outcome.requests, reasons=reasons, while_serving=while_it_served)
-    assert found.unexplained == []
-    assert oracle.astray(outcome.requests, stage.history(), refused) == []
-    assert outcome.decision <= DECISION
-    assert all(one.sent <= outcome.decided + BACK for one in outcome.bad)
-    return found
+    return kept(stage, outcome, refused)
 
 
 @pytest.mark.parametrize("fault", ["fails", "nan", "slow"])
