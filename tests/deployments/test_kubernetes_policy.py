@@ -179,6 +179,7 @@ BROKEN: list[tuple[Policy, str, Callable[[list[Object]], None]]] = [
     ),
     (policies.references_hold, "prod", put("serviceAccountName", "nobody")),
     (policies.references_hold, "prod", removing("ConfigMap", "perennial-environment")),
+    (policies.references_hold, "prod", removing("PersistentVolumeClaim", "prefect")),
     (policies.services_stay_inside, "service", of("Service", lambda one: one["spec"].update(type="NodePort"))),
     (
         policies.services_survive_a_node,

@@ -50,13 +50,13 @@ def pods_are_restricted(objects: list[Object]) -> list[str]:
             found.append(f"{who}: seccompProfile")
         found += [f"{who}: {field}" for field in ("hostNetwork", "hostPID", "hostIPC") if spec.get(field)]
         for volume in spec.get("volumes", []):
-            if not {"emptyDir", "secret", "configMap"} & volume.keys():
+            if not {"emptyDir", "secret", "configMap", "persistentVolumeClaim"} & volume.keys():
                 found.append(f"{who}: volume {volume['name']}")
     return found
 
 
 def containers_are_restricted(objects: list[Object]) -> list[str]:
-    """No rights, no way to more, nothing to write to but `/tmp`, and no port of the node."""
+    """No rights, no way to more, nothing to write to but `/tmp` and a claimed `/state`, and no port of the node."""
     found = []
     wanted = {
         "allowPrivilegeEscalation": False,
@@ -68,7 +68,7 @@ def containers_are_restricted(objects: list[Object]) -> list[str]:
         context = one.get("securityContext", {})
         found += [f"{who}: {field}" for field, value in wanted.items() if context.get(field) != value]
         writable = [mount["mountPath"] for mount in one.get("volumeMounts", []) if not mount.get("readOnly")]
-        if writable != ["/tmp"]:
+        if writable not in (["/tmp"], ["/tmp", "/state"]):
             found.append(f"{who}: writes to {writable}")
         found += [f"{who}: hostPort" for port in one.get("ports", []) if "hostPort" in port]
     return found
@@ -189,7 +189,14 @@ def references_hold(objects: list[Object]) -> list[str]:
         accounts = {one["metadata"]["name"] for one in of_kind(objects, "ServiceAccount")}
         found += [f"{who}: account" for who, spec, _ in pods(objects) if spec["serviceAccountName"] not in accounts]
         found += [f"{who}: {one}" for who, one in _config_maps(objects) if f"ConfigMap {one}" not in present]
+        claims = {(who, one["persistentVolumeClaim"]["claimName"]) for who, one in _claimed(objects)}
+        found += [f"{who}: {one}" for who, one in claims if f"PersistentVolumeClaim {one}" not in present]
     return found
+
+
+def _claimed(objects: list[Object]) -> Iterator[tuple[str, Object]]:
+    for who, spec, _ in pods(objects):
+        yield from ((who, volume) for volume in spec.get("volumes", []) if "persistentVolumeClaim" in volume)
 
 
 def _config_maps(objects: list[Object]) -> Iterator[tuple[str, str]]:
