@@ -1,0 +1,93 @@
+"""Metrics and alerts as Prometheus's own tool sees them; without it (`apt-get install prometheus`) they are skipped."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.registry import Collector
+
+from deployments.observability.journals import journal_metrics
+from deployments.observability.orchestration import orchestration_metrics
+from deployments.observability.serving import serving_metrics
+from perennial.release.reports import Report, write_report
+from tests.builders import deliver, make_use_case, moment
+from tests.servers import ROOT
+
+ALERTS = ROOT / "deployments" / "observability" / "alerts.yaml"
+NOW = moment("2024-03-01")
+with_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not here")
+SERVICE = """
+import os, sys
+from datetime import UTC, datetime
+from perennial.release.reports import Report
+from serving.metrics import Metrics
+now = datetime.now(UTC)
+metrics = Metrics("binary")
+metrics.request("/predict", 200, 0.01, "1")
+metrics.refused("invalid")
+metrics.unknown({"channel": 1})
+metrics.batch(2)
+report = Report(replica="a", address="", started_at=now, at=now, release=1, features_at=now)
+metrics.replica(report, True, 0, now)
+if sys.argv[1:]:
+    sys.stdout.buffer.write(metrics.text())
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What `perennial metrics` answers of a use case with a service, its server apart."""
+    ws = make_use_case(tmp_path_factory.mktemp("shop"), rows=5, changes={"serving": {}})
+    deliver(ws, "2024-01")
+    write_report(ws, Report(replica="a", address="", started_at=NOW, at=NOW, release=1, features_at=NOW))
+
+    class Journals(Collector):
+        def collect(self):
+            return [*journal_metrics([ws], "test"), *serving_metrics([ws], "test", NOW)]
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Journals())
+    return generate_latest(registry)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What a service with two processes answers."""
+    variables = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path_factory.mktemp("metrics"))}
+    command = [sys.executable, "-c", SERVICE]
+    subprocess.run(command, cwd=ROOT, env=variables, check=True, timeout=60)
+    return subprocess.run([*command, "show"], cwd=ROOT, env=variables, check=True, capture_output=True).stdout
+
+
+def test_alerts_rest_on_metrics_that_there_are(exported: bytes, served: bytes) -> None:
+    rules = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+    asked = {name for rule in rules for name in re.findall(r"perennial_\w+", rule["expr"])}
+    told = set(re.findall(r"^(perennial_\w+)", (exported + served).decode(), re.MULTILINE))
+    of_server = Path(orchestration_metrics.__code__.co_filename).read_text()
+    unknown = {name for name in asked - told if f'"{name.removeprefix("perennial_")}"' not in of_server}
+    assert unknown == {"perennial_up"}, "the exporter itself gives that one"
+    assert len(rules) > 10
+
+
+@with_promtool
+@pytest.mark.long
+def test_the_metrics_are_as_prometheus_wants_them(exported: bytes, served: bytes) -> None:
+    for text in (exported, served):
+        checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True)
+        assert (checked.returncode, checked.stderr) == (0, b""), checked.stderr.decode()
+
+
+@with_promtool
+@pytest.mark.long
+def test_the_alerts_fire_when_they_should(tmp_path: Path) -> None:
+    shutil.copy(ALERTS, tmp_path)
+    shutil.copy(Path(__file__).with_name("alerts_test.yaml"), tmp_path)
+    for command in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]):
+        done = subprocess.run(["promtool", *command], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
