@@ -21,6 +21,9 @@ OPENING = 30.0
 GARBAGE = (10_000, 20, 1_000)
 """When memory is searched for cycles: hardly ever in full, which holds up every caller for as long as it takes."""
 
+SWITCH = 0.0005
+"""Seconds after which a thread lets others run that wait: Python's own 5 ms are longer than an answer takes."""
+
 
 def work(settings: ServiceSettings, listening: socket.socket) -> None:
     """Answer until SIGTERM, which may come before there is anything to answer with."""
@@ -69,6 +72,7 @@ def _main(slug: str, host: str, port: str, number: str) -> None:
     end_with_parent()
     do_without()
     gc.set_threshold(*GARBAGE)
+    sys.setswitchinterval(SWITCH)
     listening = socket.socket(fileno=int(number))
     work(read_settings(slug, host, int(port), os.environ), listening)
 
