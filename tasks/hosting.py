@@ -1,7 +1,7 @@
 """A service on a cluster, for flows: connected, followed to its end, told to people; `perennial.hosting` decides."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -49,25 +49,32 @@ def host_service(workspace: Workspace, clock: Callable[[], datetime], tell: Call
             f"`{settings.environment}` serves on a cluster, but names no image. Run `perennial apply`, which builds "
             "one, or set `serving_image` in its document."
         )
+    said: list[str] = []
+
+    def tell_and_keep(text: str) -> None:
+        said.append(text)
+        tell(text)
+
     try:
         with keeping_secrets(), Cluster.connect(namespace_of(settings)) as cluster:
             follower = Follower(workspace, cluster, read_template(TEMPLATE), promise_of(settings, slug))
-            return follow(follower, clock, time.sleep, tell)
+            return follow(follower, clock, time.sleep, tell_and_keep)
     finally:
         found = hostings(workspace.journal.entries())
         if found.all:
-            publish_markdown(slug, "hosting", hosting_report(found), f"Hosting {found.newest}")
+            publish_markdown(slug, "hosting", hosting_report(found, said), f"Hosting {found.newest}")
 
 
-def hosting_report(found: Hostings) -> str:
-    """What runs, what was to run of late, and what was said of it."""
+def hosting_report(found: Hostings, told: Sequence[str]) -> str:
+    """What runs, what was to run of late, what was said of it, and what a run saw and set right on its way."""
     rows = [
         (one.started.number, f"`{one.started.image}`", f"{one.at:%Y-%m-%d %H:%M}", _how_far(found, one.started.number))
         for one in list(found.all.values())[-10:]
     ]
     newest = found.all[found.newest]
     said = [verdict_report("Last verdict", newest.verdict)] if newest.verdict else []
-    return "\n\n".join(["## Hosting", markdown_table(("number", "image", "began", "state"), rows), *said])
+    seen = ["### What this run saw", "\n".join(f"- {one}" for one in told)] if told else []
+    return "\n\n".join(["## Hosting", markdown_table(("number", "image", "began", "state"), rows), *said, *seen])
 
 
 def _how_far(found: Hostings, number: int) -> str:

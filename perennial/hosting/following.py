@@ -70,16 +70,18 @@ class Follower:
         """
         self._ws, self._cluster, self._template, self._promise = ws, cluster, template, promise
         self._own: int | None = None
+        self._since: datetime | None = None
         self._version = ""
 
     def step(self, now: datetime) -> Hosted:
         """Look once, and do what follows.
 
         Raises:
-            NotHosted: It was taken back, now or the last time that it was asked for.
+            NotHosted: It was taken back, now or the last time that it was asked for; or it ran well, and does no more.
             Superseded: Somebody asked for a newer one since.
             ClusterAway: The cluster does not answer.
         """
+        self._since = self._since or now
         number = self._begin(now)
         found = self._hostings()
         trial = found.trial
@@ -167,8 +169,7 @@ class Follower:
                 self._cluster.apply(one, force=True)
                 mended.append(f"{conflict} It is as declared again.")
         for kind, name in leftovers(self._promise.slug, objects) if objects else []:
-            if kind != "HTTPRoute" or self._ws.settings.serving_gateway:
-                self._cluster.delete(kind, name)
+            self._cluster.delete(kind, name)
         return mended
 
     def _judge(self, trial: Hosting, now: datetime) -> Verdict:
@@ -195,8 +196,14 @@ class Follower:
         if current is None:
             raise NotHosted(f"Nothing of `{self._promise.slug}` ever ran well. Look at its last verdict, and mend it.")
         seen = self._condition(self._promise.slug, current.number, now)
+        is_late = self._since is not None and now - self._since > READY_WITHIN
+        if seen.answer is Answer.FAIL or (is_late and seen.answer is not Answer.PASS):
+            raise NotHosted(
+                f"`{current.image}` of `{self._promise.slug}` ran well and does not any more: {seen.reason} Nothing "
+                "was changed, as going back to older code would not help; look at the cluster."
+            )
         verdict = Verdict(answer=seen.answer, reasons=(seen.reason,))
-        return Hosted(current.number, verdict, mended, is_settled=seen.answer is not Answer.INCONCLUSIVE)
+        return Hosted(current.number, verdict, mended, is_settled=seen.answer is Answer.PASS)
 
     def _next(self, trial: Hosting, verdict: Verdict, now: datetime) -> Record | None:
         number, is_overdue = trial.started.number, now >= trial.started.deadline

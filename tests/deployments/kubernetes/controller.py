@@ -111,23 +111,24 @@ class Controller:
     def _live(self, pod: Object) -> None:
         name = pod["metadata"]["name"]
         container = pod["spec"]["containers"][0]
-        status = _status(container, monotonic() - self._born[name], pod)
+        does = self._api.behaviours.get(container["image"], container["image"])
+        status = _status(container, does, monotonic() - self._born[name])
         self._api.patch("pods", name, {"status": status}, "", pod["metadata"]["namespace"])
 
 
-def _status(container: Object, age: float, pod: Object) -> Object:
+def _status(container: Object, does: str, age: float) -> Object:
     image = container["image"]
     one: Object = {"name": container["name"], "image": image, "ready": False, "restartCount": 0, "state": {}}
-    if "unpullable" in image:
+    if "unpullable" in does:
         message = f'Back-off pulling image "{image}"'
         one["state"] = {"waiting": {"reason": "ImagePullBackOff", "message": message}}
-    elif "crashing" in image:
+    elif "crashing" in does:
         one["restartCount"] = min(int(age / 0.2), 9)
         one["state"] = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off restarting failed container"}}
         one["lastState"] = {"terminated": {"reason": "Error", "exitCode": 1}}
     else:
         one["state"] = {"running": {}}
-        one["ready"] = "never-ready" not in image and age > (0.6 if "slow" in image else 0.05)
+        one["ready"] = "never-ready" not in does and age > (0.6 if "slow" in does else 0.05)
     phase = "Running" if "running" in one["state"] else "Pending"
     return {"phase": phase, "containerStatuses": [one]}
 

@@ -79,6 +79,8 @@ class Api:
     watches: int = 0
     is_dropping: bool = False
     """Whether watches break off at once."""
+    behaviours: dict[str, str] = field(default_factory=dict)
+    """What an image does from now on, in place of what its name says."""
     logs: dict[str, str] = field(default_factory=dict)
     """By pod."""
 

@@ -15,9 +15,11 @@ import pytest
 from perennial.hosted import hostings
 from perennial.hosting.cluster import Cluster
 from perennial.hosting.errors import ClusterAway, ClusterRefused, NotHosted, Superseded
+from perennial.hosting.following import READY_WITHIN
 from perennial.values import Answer
 from tests.deployments.kubernetes.world import (
     CONTEXT,
+    IMAGES,
     SLUG,
     STEPS,
     World,
@@ -161,6 +163,22 @@ def test_a_manual_edit_is_told_and_taken_back(direct: World) -> None:
     (told,) = direct.host("good").mended or direct.told[-1:]
     assert "changed by somebody else" in told
     assert "kubectl-edit" in told
+    assert direct.image() == "good"
+
+
+@emulated
+@pytest.mark.parametrize(("trouble", "later"), [("crashing", 0), ("slow-to-come", 2)])
+def test_what_ran_well_and_does_no_more_is_told_and_nothing_is_changed(direct: World, trouble: str, later: int) -> None:
+    direct.host("good")
+    assert until(PATIENCE, lambda: len(direct.ready()) == 2)
+    before, follower = direct.kinds(), direct.follower("good")
+    direct.api.behaviours[f"{IMAGES}:good"] = trouble
+    if later:
+        follower.step(direct.clock())
+        edit(direct, {"spec": {"replicas": 99}})
+    with pytest.raises(NotHosted, match="ran well and does not any more"):
+        until(PATIENCE, lambda: follower.step(direct.clock() + later * READY_WITHIN) and False)
+    assert direct.kinds() == before
     assert direct.image() == "good"
 
 
