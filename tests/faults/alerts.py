@@ -24,6 +24,7 @@ from perennial.periods import Period
 from perennial.release.judging import judge_challenger
 from perennial.release.predictions import predict
 from perennial.release.releases import release
+from perennial.retraining import Outcome
 from perennial.watch.monitoring import measure
 from perennial.workspace import Workspace
 from tests.builders import deliver, make_use_case
@@ -170,6 +171,36 @@ def _serve(workspace: Workspace) -> None:
     register(workspace, trained, moment)
     release(workspace, judge_challenger(workspace, trained, moment), moment)
     project_aliases(workspace)
+
+
+def is_done(stage: Scene, month: str) -> bool:
+    """Say whether the one request that came of a month has ended with a verdict."""
+    asked = [one for one in stage.workspace.state().requests.values() if one.decided.period == month and one.ended]
+    return [one.ended.outcome for one in asked if one.ended] in ([Outcome.RELEASED], [Outcome.NOT_RELEASED])
+
+
+def trainings(stage: Scene, month: str) -> list[str]:
+    """Return the states of the runs of `train` for a month."""
+    return [one["state_type"] for one in stage.runs("train") if one["parameters"]["period"] == month]
+
+
+def storm(stage: Scene, month: str) -> None:
+    """Emit a thousand alerts about a month from six processes, and see one training come of them."""
+    at = stage.measure(month)
+    burst = [at + timedelta(microseconds=count) for count in range(200)]
+    spread = [at + timedelta(hours=count) for count in range(100)]
+    senders = [stage.alert(month, burst) for _ in range(4)]
+    senders += [stage.alert(month, spread, 0.1) for _ in range(2)]
+    assert [one.wait(90) for one in senders] == [0] * 6
+    wanted = {"filter": {"event": {"name": ["perennial.drift.detected"]}, "occurred": {}}}
+    assert until(60, lambda: stage.server.ask("/events/filter", wanted)["total"] == 1000)
+    until(120, lambda: is_done(stage, month))
+    stage.quiet()
+    assert trainings(stage, month) == ["COMPLETED"]
+    names = [one["state_name"] for one in stage.runs("retrain")]
+    assert names.count("Completed") == 1
+    assert names.count("Suppressed") == len(names) - 1 >= 1
+    assert stage.slots() == 0
 
 
 def kill_tree(process: "subprocess.Popen[bytes]") -> None:

@@ -5,9 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from perennial.retraining import Outcome
 from perennial.state import Request
-from tests.faults.alerts import SLUG, Scene, kill_tree, scene
+from tests.faults.alerts import SLUG, Scene, is_done, kill_tree, scene, storm, trainings
 from tests.servers import until
 
 pytestmark = pytest.mark.long
@@ -26,33 +25,9 @@ def request(stage: Scene, month: str) -> Request:
     return found
 
 
-def is_done(stage: Scene, month: str) -> bool:
-    asked = [one for one in stage.workspace.state().requests.values() if one.decided.period == month and one.ended]
-    return [one.ended.outcome for one in asked if one.ended] in ([Outcome.RELEASED], [Outcome.NOT_RELEASED])
-
-
-def trainings(stage: Scene, month: str) -> list[str]:
-    """Return the states of the runs of `train` for a month."""
-    return [one["state_type"] for one in stage.runs("train") if one["parameters"]["period"] == month]
-
-
 def test_a_thousand_alerts_start_one_training(stage: Scene) -> None:
     worker = stage.work()
-    at = stage.measure("2024-03")
-    burst = [at + timedelta(microseconds=count) for count in range(200)]
-    spread = [at + timedelta(hours=count) for count in range(100)]
-    senders = [stage.alert("2024-03", burst) for _ in range(4)]
-    senders += [stage.alert("2024-03", spread, 0.1) for _ in range(2)]
-    assert [one.wait(90) for one in senders] == [0] * 6
-    wanted = {"filter": {"event": {"name": ["perennial.drift.detected"]}, "occurred": {}}}
-    assert until(60, lambda: stage.server.ask("/events/filter", wanted)["total"] == 1000)
-    until(120, lambda: is_done(stage, "2024-03"))
-    stage.quiet()
-    assert trainings(stage, "2024-03") == ["COMPLETED"]
-    names = [one["state_name"] for one in stage.runs("retrain")]
-    assert names.count("Completed") == 1
-    assert names.count("Suppressed") == len(names) - 1 >= 1
-    assert stage.slots() == 0
+    storm(stage, "2024-03")
     kill_tree(worker)
 
 
