@@ -1,10 +1,10 @@
 """The challenger scores copies of answered questions, off the caller's path and in bounded memory."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from queue import Empty, Full, Queue
-from threading import Event, Thread
-from time import perf_counter
+from dataclasses import dataclass, field, replace
+from threading import Condition, Thread
+from time import monotonic, perf_counter
 
 from serving.answering import Trial
 from serving.answers import Answer
@@ -14,15 +14,28 @@ from serving.reporting import Tally
 
 WAITING = 200
 """Batches of copies that may wait; more are logged without the challenger's answer."""
+PATIENCE = 1.0
+"""Seconds that answers wait for the challenger before they are logged without it: a crash shall not cost more."""
+LAST = 2.0
+"""Seconds that a pass of the challenger has to come to its end when the replica ends."""
+
+
+@dataclass(eq=False, slots=True)
+class _Copy:
+    trial: Trial
+    answers: Sequence[Answer]
+    since: float = field(default_factory=monotonic)
 
 
 class Shadow:
-    """A thread that scores copies, and passes each answer on to the log, with what the challenger said."""
+    """A thread that scores copies, and passes each answer on to the log, with what the challenger said in time."""
 
     def __init__(self, tally: Tally, log: Callable[[Sequence[Answer]], None]) -> None:
         self._tally, self._log = tally, log
-        self._queue: Queue[tuple[Trial, Sequence[Answer]]] = Queue(WAITING)
-        self._ending = Event()
+        self._waiting: deque[_Copy] = deque()
+        self._scoring: _Copy | None = None
+        self._is_ending = False
+        self._there = Condition()
         self._thread = Thread(target=self._run, name="shadow", daemon=True)
 
     def start(self) -> None:
@@ -30,24 +43,51 @@ class Shadow:
         self._thread.start()
 
     def stop(self) -> None:
-        """Score what waits, and end."""
-        self._ending.set()
-        self._thread.join()
+        """End, without waiting for a challenger that hangs; what it has not scored is logged without it."""
+        with self._there:
+            self._is_ending = True
+            self._there.notify()
+        self._thread.join(LAST)
+        self._pass_on(self._taken(lambda one: True))
 
     def give(self, trial: Trial, answers: Sequence[Answer]) -> None:
         """Take answers over; never waits."""
-        try:
-            self._queue.put_nowait((trial, answers))
-        except Full:
-            self._log(answers)
+        with self._there:
+            self._waiting.append(_Copy(trial, answers))
+            self._there.notify()
+        late = monotonic() - PATIENCE
+        self._pass_on(self._taken(lambda one: one.since < late or len(self._waiting) > WAITING))
+
+    def _taken(self, is_late: Callable[[_Copy], bool]) -> list[_Copy]:
+        """Take the oldest copies away from the challenger, first the one that it is at."""
+        found: list[_Copy] = []
+        with self._there:
+            if self._scoring and is_late(self._scoring):
+                found.append(self._scoring)
+                self._scoring = None
+            while self._waiting and is_late(self._waiting[0]):
+                found.append(self._waiting.popleft())
+        return found
+
+    def _pass_on(self, copies: Sequence[_Copy]) -> None:
+        for one in copies:
+            self._log(one.answers)
 
     def _run(self) -> None:
-        while not (self._ending.is_set() and self._queue.empty()):
-            try:
-                trial, answers = self._queue.get(timeout=0.2)
-            except Empty:
-                continue
-            self._log(self._scored(trial, answers))
+        while (copy := self._next()) is not None:
+            answers = self._scored(copy.trial, copy.answers)
+            with self._there:
+                is_ours, self._scoring = self._scoring is copy, None
+            if is_ours:
+                self._log(answers)
+
+    def _next(self) -> _Copy | None:
+        with self._there:
+            self._there.wait_for(lambda: self._waiting or self._is_ending)
+            if self._is_ending:
+                return None
+            self._scoring = self._waiting.popleft()
+            return self._scoring
 
     def _scored(self, trial: Trial, answers: Sequence[Answer]) -> list[Answer]:
         chosen = [one for one in answers if is_copied(one.question.key, trial.number, trial.share)]
