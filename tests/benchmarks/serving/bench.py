@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from pathlib import Path
 
 from tests.benchmarks.serving.contenders import Contender, NotInstalled, contenders
 from tests.benchmarks.serving.figures import FLOOR, FORMS, Run, Start, table
@@ -40,9 +39,7 @@ def main() -> None:
     with ExitStack() as stack:
         up = [*_started(there, prepared, stack)]
         runs = _rounds(up, prepared, given.rounds, given.seconds)
-        starts = {
-            one.contender.name: Start((*seconds[one.contender.name], one.seconds), *one.memory()) for one in up
-        }
+        starts = {one.contender.name: Start((*seconds[one.contender.name], one.seconds), *one.memory()) for one in up}
     told = f"{_conditions(given, began)}\n\n{table(runs, starts)}"
     print(told)
     if given.write:

@@ -1,5 +1,6 @@
 """Who is compared, how each is installed from its lock, given the booster, and started with one worker."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from perennial.model.trees import Boosted
 from tests.benchmarks.serving.figures import OURS
-from tests.benchmarks.serving.preparing import ROOT, SLUG, Prepared, write_json
+from tests.benchmarks.serving.preparing import ROOT, SLUG, Prepared, first_body, write_json
 
 HERE = Path(__file__).parent
 
@@ -35,7 +36,7 @@ class NotInstalled(Exception):
 
 def contenders(prepared: Prepared) -> list[Callable[[], Contender]]:
     """Return how to get each of them, ours first."""
-    makers = (_ours, _mlflow, _mlserver_xgboost, _mlserver_mlflow, _bentoml)
+    makers = (_ours, _mlflow_frame, _mlflow_array, _mlserver_xgboost, _mlserver_mlflow, _bentoml)
     return [lambda one=one: one(prepared) for one in makers]  # type: ignore[misc]
 
 
@@ -50,14 +51,24 @@ def _ours(prepared: Prepared) -> Contender:
     )
 
 
-def _mlflow(prepared: Prepared) -> Contender:
+def _mlflow_frame(prepared: Prepared) -> Contender:
+    """As `log_model` with an example and the client libraries have it: named columns, through pandas."""
+    return _mlflow(prepared, "frame", _flavored(prepared, is_named=True))
+
+
+def _mlflow_array(prepared: Prepared) -> Contender:
+    """Its fastest way: a model without a signature, which gets bare numbers."""
+    return _mlflow(prepared, "array", _flavored(prepared))
+
+
+def _mlflow(prepared: Prepared, protocol: str, model: Path) -> Contender:
     program = str(Path(sys.executable).with_name("mlflow"))
     options = ("--env-manager", "local", "--workers", "1", "--host", "127.0.0.1")
     return Contender(
-        "mlflow models serve",
-        "mlflow",
+        f"mlflow models serve, {protocol}",
+        protocol,
         "/invocations",
-        lambda port: (program, "models", "serve", "-m", str(_flavored(prepared)), *options, "--port", str(port)),
+        lambda port: (program, "models", "serve", "-m", str(model), *options, "--port", str(port)),
         variables={"PATH": _path(program)},
     )
 
@@ -97,14 +108,20 @@ def _bentoml(prepared: Prepared) -> Contender:
     )
 
 
-def _flavored(prepared: Prepared) -> Path:
-    """The booster as MLflow keeps it."""
-    folder = prepared.home / "mlflow-model"
+def _flavored(prepared: Prepared, is_named: bool = False) -> Path:
+    """The booster as MLflow keeps it, with the names of its columns or without."""
+    folder = prepared.home / ("mlflow-named" if is_named else "mlflow-bare")
     if not folder.exists():
         import mlflow
+        import pandas as pd
 
-        booster = Boosted.load(prepared.model.read_bytes()).booster
-        mlflow.xgboost.save_model(booster, str(folder), model_format="ubj", pip_requirements=["xgboost"])
+        booster, signature = Boosted.load(prepared.model.read_bytes()).booster, None
+        if is_named:
+            frame = pd.DataFrame(**json.loads(first_body(prepared.bodies("frame", "single")))["dataframe_split"])
+            booster.feature_names = list(frame.columns)
+            signature = mlflow.models.infer_signature(frame.astype(float))
+        options = {"model_format": "ubj", "pip_requirements": ["xgboost"], "signature": signature}
+        mlflow.xgboost.save_model(booster, str(folder), **options)
     return folder
 
 

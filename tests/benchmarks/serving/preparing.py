@@ -5,6 +5,7 @@ a missing value; that makes them neither slower nor faster to score.
 """
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class Prepared:
         return self.home / "matrix.npy"
 
     def bodies(self, protocol: str, form: str) -> Path:
-        """Requests of a protocol (`ours`, `mlflow`, `kserve`, `bento`), one per line; `alone` asks what `single` does."""
+        """Requests of a protocol, one per line; the form `alone` asks what `single` does."""
         return self.home / f"{protocol}-{'batch' if form == 'batch' else 'single'}.jsonl"
 
 
@@ -83,7 +84,7 @@ def _write_bodies(ws: Workspace, trained: Trained, prepared: Prepared) -> None:
     at = Period.parse(MONTHS[-1]).end
     with Engine(ws.settings) as engine:
         open_views(engine, ws, at)
-        names = [name for name in ws.use_case.sources[ws.use_case.entity].columns]
+        names = list(ws.use_case.sources[ws.use_case.entity].columns)
         newest = engine.table(f"SELECT * FROM observations ORDER BY event_time DESC LIMIT {BATCH * BATCHES}")
     rows = newest.select(names).to_pylist()
     model = load_model(ws.store, trained.model)
@@ -95,9 +96,17 @@ def _write_bodies(ws: Workspace, trained: Trained, prepared: Prepared) -> None:
     _write(prepared, "ours", "batch", [{"rows": some} for some in _batches(rows)])
     for form, parts in (("single", matrix[:, None, :]), ("batch", matrix.reshape(BATCHES, BATCH, -1))):
         lists = [np.round(one.astype(float), 6).tolist() for one in parts]
-        _write(prepared, "mlflow", form, [{"inputs": one} for one in lists])
-        _write(prepared, "bento", form, [{"x": one} for one in lists])
-        _write(prepared, "kserve", form, [{"parameters": {"content_type": "np"}, "inputs": [_tensor(one)]} for one in lists])
+        for protocol, write in _protocols(model.encoder.features).items():
+            _write(prepared, protocol, form, [write(one) for one in lists])
+
+
+def _protocols(names: Sequence[str]) -> dict[str, Callable[[list[list[float]]], Any]]:
+    return {
+        "array": lambda rows: {"inputs": rows},
+        "frame": lambda rows: {"dataframe_split": {"columns": names, "data": rows}},
+        "kserve": lambda rows: {"parameters": {"content_type": "np"}, "inputs": [_tensor(rows)]},
+        "bento": lambda rows: {"x": rows},
+    }
 
 
 def _batches(rows: list[Any]) -> list[list[Any]]:
