@@ -34,6 +34,7 @@ FROM ${BASE} AS trimmed
 COPY deployments/images/trim.sh /tmp/trim
 RUN groupadd --gid 10001 perennial \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin perennial \
+ && install --directory --owner 10001 --group 10001 /storage /state \
  && /tmp/trim --base \
  && rm /tmp/trim
 
@@ -51,7 +52,7 @@ WORKDIR /app
 FROM runtime AS serving
 COPY --from=serving-dependencies /opt/venv /opt/venv
 COPY pyproject.toml /app/
-COPY deployments/images/install.py deployments/images/healthy.py /opt/perennial/
+COPY deployments/images/install.py deployments/images/healthy.py deployments/images/start.py /opt/perennial/
 RUN ["python", "/opt/perennial/install.py", "/app"]
 COPY perennial /app/perennial
 COPY serving /app/serving
@@ -66,12 +67,12 @@ ENV PERENNIAL_REVISION=${REVISION} \
 USER 10001:10001
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-S", "/opt/perennial/healthy.py"]
-ENTRYPOINT ["python", "-m", "serving"]
+ENTRYPOINT ["python", "/opt/perennial/start.py", "python", "-m", "serving"]
 
 FROM runtime AS flows
 COPY --from=flows-dependencies /opt/venv /opt/venv
 COPY pyproject.toml requirements.lock prefect.yaml /app/
-COPY deployments/images/install.py deployments/images/healthy.py /opt/perennial/
+COPY deployments/images/install.py deployments/images/healthy.py deployments/images/start.py /opt/perennial/
 RUN ["python", "/opt/perennial/install.py", "/app"]
 COPY perennial /app/perennial
 COPY blocks /app/blocks
@@ -92,4 +93,5 @@ ENV PERENNIAL_REVISION=${REVISION} \
     DO_NOT_TRACK=1
 USER 10001:10001
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-S", "/opt/perennial/healthy.py"]
+ENTRYPOINT ["python", "/opt/perennial/start.py"]
 CMD ["perennial", "--help"]

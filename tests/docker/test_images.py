@@ -16,7 +16,7 @@ pytestmark = pytest.mark.docker
 
 LOADS = {
     "flows": "flows.pipeline, flows.rollout, deployments.apply, mlflow, evidently, xgboost, prefect_docker",
-    "serving": "serving.app, serving.worker, serving.duties, xgboost, skops.io, sklearn.linear_model, deltalake",
+    "serving": "pytz, serving.app, serving.worker, serving.duties, xgboost, skops.io, sklearn.linear_model, deltalake",
 }
 MEGABYTES = {"flows": 1800, "serving": 700}
 SECRET = "hunter2-of-the-tests"

@@ -1,0 +1,232 @@
+"""`compose.yaml` is valid, holds together, and says nothing that the programs do not read."""
+
+import ast
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from prefect.settings.legacy import _get_valid_setting_names
+from prefect.settings.models.root import Settings as PrefectSettings
+from typer.main import get_command
+
+from cli.main import app
+from deployments.images.start import with_secrets
+from deployments.observability.serving import _ABOUT as TOLD_OF_SERVICES
+from perennial.settings import Settings
+from tests.servers import ROOT
+
+# The schema that docker-compose 1.29.2 validates with (Apache 2.0, github.com/compose-spec/compose-spec), unchanged.
+SCHEMA = json.loads((ROOT / "tests" / "deployments" / "compose-spec.schema.json").read_text(encoding="utf-8"))
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+SERVICES: dict[str, Any] = COMPOSE["services"]
+OURS = {name: one for name, one in SERVICES.items() if "perennial-" in one["image"]}
+OBSERVED = ROOT / "deployments" / "observability"
+SECRETS = "deployments/compose/secrets/"
+MLFLOW_STARTED_BY = ROOT / "deployments" / "services" / "launches.py"
+
+
+def service(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = SERVICES[name]
+    return found
+
+
+def variables(name: str) -> dict[str, str]:
+    return service(name).get("environment", {})
+
+
+def port_of(name: str) -> str:
+    command = service(name).get("command", [])
+    return command[command.index("--port") + 1] if "--port" in command else ""
+
+
+def test_it_is_a_compose_file() -> None:
+    errors = [f"{list(one.path)}: {one.message}" for one in jsonschema.Draft7Validator(SCHEMA).iter_errors(COMPOSE)]
+    assert errors == []
+    broken = {**COMPOSE, "services": {"x": {"imag": "y"}}}
+    assert list(jsonschema.Draft7Validator(SCHEMA).iter_errors(broken)), "the schema refuses what it should"
+
+
+def test_everything_that_a_service_names_is_declared_and_the_other_way_round() -> None:
+    secrets = {name for one in SERVICES.values() for name in one.get("secrets", [])}
+    mounted = [volume.split(":")[0] for one in SERVICES.values() for volume in one.get("volumes", [])]
+    files = [one for one in mounted if one.startswith("./")]
+    assert secrets == set(COMPOSE["secrets"])
+    assert {one for one in mounted if one not in files} == set(COMPOSE["volumes"])
+    assert [one for one in files if not (ROOT / one).exists()] == []
+    assert {name for one in SERVICES.values() for name in one["networks"]} == set(COMPOSE["networks"])
+
+
+def test_whoever_is_waited_for_says_when_he_is_well() -> None:
+    waited = {
+        (name, condition["condition"])
+        for one in SERVICES.values()
+        for name, condition in one.get("depends_on", {}).items()
+    }
+    healthy = {name for name, condition in waited if condition == "service_healthy"}
+    assert healthy and all("healthcheck" in service(one) or "PERENNIAL_HEALTH" in variables(one) for one in healthy)
+    assert {name for name, condition in waited if condition == "service_completed_successfully"} == {"apply"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_started_again_and_only_the_proxy_is_reached_from_outside(name: str) -> None:
+    found = service(name)
+    assert found["restart"] == ("on-failure:3" if name == "apply" else "unless-stopped")
+    assert ("ports" in found) == (name == "proxy")
+    for port in found.get("ports", []):
+        assert port.startswith("${PERENNIAL_ADDRESS:-127.0.0.1}:")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_what_is_ours_has_no_rights_and_writes_only_where_it_must(name: str) -> None:
+    found = service(name)
+    assert (found["read_only"], found["cap_drop"]) == (True, ["ALL"])
+    assert found["security_opt"] == ["no-new-privileges:true"]
+    assert found["tmpfs"][0].startswith("/tmp:size=")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_variable_is_one_that_its_program_reads(name: str) -> None:
+    names = {one.removesuffix("_FILE") for one in variables(name)}
+    assert [one for one in names if one not in known_variables()] == []
+
+
+def known_variables() -> set[str]:
+    """Every variable that Prefect, Perennial, its service and our way to start MLflow read."""
+    sources = [ROOT / "serving" / "settings.py", ROOT / "deployments" / "images" / "healthy.py"]
+    ours = {one for path in sources for one in re.findall(r"PERENNIAL_[A-Z_]+", path.read_text(encoding="utf-8"))}
+    fields = {f"PERENNIAL_{name.upper()}" for name in Settings.model_fields}
+    mlflow = set(re.findall(r"MLFLOW_[A-Z_]+", MLFLOW_STARTED_BY.read_text(encoding="utf-8")))
+    prefect = _get_valid_setting_names(PrefectSettings) | {"PREFECT_SERVER_ENCRYPTION_KEY"}  # read past its settings
+    return ours | fields | mlflow | prefect
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_secret_is_a_file_that_the_service_is_given_and_no_text(name: str) -> None:
+    given = {one: value for one, value in variables(name).items() if "/run/secrets/" in str(value)}
+    assert {Path(value).name for value in given.values()} == set(service(name).get("secrets", []))
+    needs_file = re.compile(r"PASSWORD|AUTH_STRING|ENCRYPTION_KEY|SECRET_KEY|TOKENS|CONNECTION_URL|BACKEND_STORE_URI")
+    assert [one for one in variables(name) if needs_file.search(one) and not one.endswith("_FILE")] == []
+
+
+def test_secrets_reach_the_program_in_the_variable_that_it_reads(tmp_path: Path) -> None:
+    (tmp_path / "auth").write_text("perennial:x\n")
+    given = {"PREFECT_API_AUTH_STRING_FILE": str(tmp_path / "auth"), "SSL_CERT_FILE": "/etc/ssl/cert.pem", "A": "b"}
+    found = with_secrets(given, tmp_path)
+    assert found == {"PREFECT_API_AUTH_STRING": "perennial:x", "SSL_CERT_FILE": "/etc/ssl/cert.pem", "A": "b"}
+
+
+def test_the_commands_of_perennial_parse() -> None:
+    commands = [one["command"] for one in OURS.values() if one["command"][0] == "perennial"]
+    assert len(commands) == 2
+    for _, *arguments in commands:
+        group = get_command(app)
+        context = group.make_context("perennial", list(arguments), resilient_parsing=False)
+        name, command, rest = group.resolve_command(context, context._protected_args + context.args)  # type: ignore[attr-defined]
+        assert command is not None
+        command.make_context(name, rest, parent=context)
+
+
+@pytest.mark.parametrize("name", ["prefect", "worker", "mlflow", "serving-a"])
+def test_the_options_of_other_commands_exist(name: str) -> None:
+    command = service(name)["command"]
+    program = {"mlflow": [sys.executable, "-m", "mlflow", "server"], "serving-a": [sys.executable, "-m", "serving"]}
+    verbs = [one for one in command[: command.index(next(one for one in command if one.startswith("--")))]]
+    asked = program.get(name, [str(Path(sys.executable).with_name(verbs[0])), *verbs[1:]])
+    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+    helped = subprocess.run([*asked, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert helped.returncode == 0, helped.stderr
+    assert [one for one in command if one.startswith("--") and one not in helped.stdout] == []
+
+
+def test_what_is_asked_for_its_health_listens_there() -> None:
+    for name in ("prefect", "mlflow"):
+        assert f":{port_of(name)}/" in variables(name)["PERENNIAL_HEALTH"]
+    assert ":8080/" in variables("worker")["PERENNIAL_HEALTH"], "Prefect's own port for a worker's health"
+    assert PrefectSettings().worker.webserver.port == 8080
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert f"PERENNIAL_HEALTH=http://127.0.0.1:{port_of('serving-a')}/" in dockerfile
+
+
+def test_the_proxy_and_prometheus_ask_services_where_they_listen() -> None:
+    ports = {name: port_of(name) for name in OURS} | {"grafana": "3000", "prometheus": "9090"}
+    caddy = (ROOT / "deployments" / "compose" / "Caddyfile").read_text(encoding="utf-8")
+    sources = (ROOT / "deployments" / "observability" / "grafana" / "datasources.yaml").read_text(encoding="utf-8")
+    scraped = yaml.safe_load((OBSERVED / "prometheus.yaml").read_text(encoding="utf-8"))["scrape_configs"]
+    targets = {target for job in scraped for config in job["static_configs"] for target in config["targets"]}
+    asked = set(re.findall(r"(?:reverse_proxy|:\d+) ((?:[a-z-]+:\d+ ?)+)", caddy))
+    upstreams = {one for text in asked for one in text.split()}
+    assert upstreams >= {"serving-a:8080", "serving-b:8080", "prefect:4200", "mlflow:5000", "grafana:3000"}
+    for one in (*upstreams, *targets, *re.findall(r"http://([a-z]+:\d+)", sources)):
+        name, _, port = one.partition(":")
+        assert ports[name] == port, one
+    listening = set(re.findall(r"^:(\d+) \{", caddy, flags=re.M))
+    assert {one.rsplit(":", 1)[1] for one in service("proxy")["ports"]} == listening
+
+
+def metrics_that_exist() -> set[str]:
+    written = [*OBSERVED.glob("*.py"), ROOT / "serving" / "metrics.py"]
+    found = {f"perennial_{name}" for name in TOLD_OF_SERVICES}
+    for path in written:
+        text, prefix = path.read_text(encoding="utf-8"), "serving_" if path.name == "metrics.py" else ""
+        for kind, name in re.findall(r'(?:\.add|_gauge|named)\(\s*(?:(\w+), )?"(\w+)"', text):
+            tails = {"Counter": ["_total"], "Histogram": ["_bucket", "_sum", "_count"]}.get(kind, [""])
+            found |= {f"perennial_{prefix}{name}{tail}" for tail in tails}
+        found |= {node.value for node in ast.walk(ast.parse(text)) if is_metric(node)}
+    return found
+
+
+def is_metric(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("perennial_")
+
+
+@pytest.mark.parametrize("name", ["alerts.yaml", "grafana/perennial.json"])
+def test_alerts_and_the_dashboard_ask_for_metrics_that_exist(name: str) -> None:
+    loaded = yaml.safe_load((OBSERVED / name).read_text(encoding="utf-8"))
+    asked = {metric for text in expressions(loaded) for metric in re.findall(r"perennial_\w+", text)}
+    assert len(asked) > 8
+    assert asked - metrics_that_exist() == set()
+
+
+def expressions(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        own = [node["expr"]] if "expr" in node else []
+        return own + [one for value in node.values() for one in expressions(value)]
+    return [one for value in node for one in expressions(value)] if isinstance(node, list) else []
+
+
+def test_every_alert_says_what_is_wrong_and_what_to_do() -> None:
+    groups = yaml.safe_load((OBSERVED / "alerts.yaml").read_text(encoding="utf-8"))["groups"]
+    for rule in (rule for group in groups for rule in group["rules"]):
+        assert set(rule["annotations"]) == {"summary", "action"}
+        assert rule["labels"]["severity"] in {"page", "ticket"}
+
+
+def test_secrets_are_made_once_and_all_of_them(tmp_path: Path) -> None:
+    script = tmp_path / "make-secrets"
+    script.write_bytes((ROOT / "deployments" / "compose" / "make-secrets").read_bytes())
+    script.chmod(0o755)
+    subprocess.run([script], check=True, capture_output=True)
+    made = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    declared = {name: one["file"] for name, one in COMPOSE["secrets"].items()}
+    assert set(made) == set(declared)
+    assert all(value == f"./{SECRETS}{name}" for name, value in declared.items())
+    assert stat.S_IMODE((tmp_path / "secrets").stat().st_mode) == 0o700
+    subprocess.run([script], check=True, capture_output=True)
+    assert made == {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    assert made["postgres_password"].strip() in made["prefect_database"]
+    from cryptography.fernet import Fernet
+
+    Fernet(made["prefect_encryption_key"].strip())
+
+
+def test_secrets_are_in_no_commit_and_in_no_image() -> None:
+    assert SECRETS in (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+    assert SECRETS.rstrip("/") in (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
