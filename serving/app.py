@@ -35,6 +35,7 @@ def build_app(
     settings: HttpSettings,
     clock: Callable[[], datetime] = now,
     log: RequestLog | None = None,
+    give_up: Callable[[], None] = lambda: None,
 ) -> "Service":
     """Return the ASGI application of a replica, which is started and stopped by whoever made it.
 
@@ -43,8 +44,9 @@ def build_app(
         settings: Tokens and limits.
         clock: The time.
         log: Where lines go, by default to standard output.
+        give_up: Called where the scoring thread will not come back, so that nothing is answered any more.
     """
-    return Service(replica, settings, clock, log)
+    return Service(replica, settings, clock, log, give_up)
 
 
 class Service:
@@ -56,10 +58,11 @@ class Service:
         settings: HttpSettings,
         clock: Callable[[], datetime],
         log: RequestLog | None,
+        give_up: Callable[[], None],
     ) -> None:
         self.draining = False
         """True once the process is to end: not ready any more, and every response closes its connection."""
-        self._replica, self._clock = replica, clock
+        self._replica, self._clock, self._give_up = replica, clock, give_up
         self._log = log or RequestLog(clock)
         self._metrics = Metrics(replica.ws.use_case.task)
         self._scoring = Scoring(replica, self._metrics, clock)
@@ -184,6 +187,9 @@ class Service:
             is_ready = self._replica.is_ready and not self.draining
             waiting = self._scoring.batcher.waiting
             self._metrics.replica(self._replica.report(), is_ready, waiting, self._clock())
+            if self._scoring.is_stuck:
+                self._log.write("stuck", "error")
+                self._give_up()
             await asyncio.sleep(EVERY)
 
 

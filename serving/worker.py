@@ -8,16 +8,25 @@ import os
 import signal
 import socket
 import sys
+from functools import partial
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 from perennial.workspace import Workspace
 from serving.lean import do_without
 from serving.parents import end_with_parent
 from serving.settings import ServiceSettings, read_settings
 
+if TYPE_CHECKING:
+    from serving.answer_log import AnswerLog
+
 OPENING = 30.0
 """Seconds that a replica has to load a version before it accepts: until then the others take the requests."""
 
+LAST = 5.0
+"""Seconds for the log of a replica that gives up."""
+STUCK = 70
+"""Its exit code."""
 GARBAGE = (10_000, 20, 1_000)
 """When memory is searched for cycles: hardly ever in full, which holds up every caller for as long as it takes."""
 
@@ -46,7 +55,7 @@ def work(settings: ServiceSettings, listening: socket.socket) -> None:
     from serving.app import build_app
     from serving.connections import serve
 
-    app = build_app(replica, settings)
+    app = build_app(replica, settings, give_up=partial(_give_up, log))
     replica.wait(OPENING, ending)
     if not ending.is_set():
         _tell_ready(replica.name, replica.status.release, replica.status.version)
@@ -54,6 +63,17 @@ def work(settings: ServiceSettings, listening: socket.socket) -> None:
     replica.stop()
     log.stop()
     reporter.stop(farewell=log.is_complete)
+
+
+def _give_up(log: "AnswerLog") -> None:
+    """End without a farewell, as a model that does not come back leaves no other way; what it answered is logged.
+
+    Another process takes its place, and the guard sees that replicas fell silent with the version.
+    """
+    stopping = Thread(target=log.stop, daemon=True)
+    stopping.start()
+    stopping.join(LAST)
+    os._exit(STUCK)
 
 
 def _import_ahead() -> None:

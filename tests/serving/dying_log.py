@@ -49,6 +49,11 @@ def main(settings: str, place: str) -> None:
     log.put(answers(0, LOGGED))
     log.flush()
     log.put(answers(LOGGED, GIVEN))
+    if place == "stuck":
+        from serving.worker import _give_up
+
+        log.start()
+        _give_up(log)
     if place == "waiting":
         os.kill(os.getpid(), signal.SIGKILL)
     log.flush()

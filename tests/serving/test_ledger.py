@@ -10,20 +10,26 @@ import pytest
 from perennial.release.answers import collect_answers
 from perennial.release.reports import Report, read_reports, write_report
 from serving.ledger import FOLDER, settle
+from serving.worker import STUCK
 from tests.perennial.release.conftest import MAY, Shop
 from tests.servers import ROOT
 from tests.serving.dying_log import GIVEN, LOGGED
 
 
-@pytest.mark.parametrize(("place", "logged"), [("waiting", LOGGED), ("unwritten", LOGGED), ("written", GIVEN)])
-def test_what_died_with_a_replica_is_known_to_the_answer(shop: Shop, tmp_path: Path, place: str, logged: int) -> None:
+@pytest.mark.parametrize(
+    ("place", "logged", "code"),
+    [("waiting", LOGGED, -9), ("unwritten", LOGGED, -9), ("written", GIVEN, -9), ("stuck", GIVEN, STUCK)],
+)
+def test_what_died_with_a_replica_is_known_to_the_answer(
+    shop: Shop, tmp_path: Path, place: str, logged: int, code: int
+) -> None:
     """The report that it left says less: it was written before."""
     folder = tmp_path / "shared"
     folder.mkdir()
     write_report(shop.ws, Report(replica="one", address="", started_at=MAY, at=MAY, answered=1, logged=1))
     variables = {**os.environ, FOLDER: str(folder)}
     command = [sys.executable, "-m", "tests.serving.dying_log", shop.ws.settings.model_dump_json(), place]
-    assert subprocess.run(command, cwd=ROOT, env=variables, timeout=60).returncode == -9
+    assert subprocess.run(command, cwd=ROOT, env=variables, timeout=60).returncode == code
     settle(shop.ws, variables)
     [report] = read_reports(shop.ws)
     assert (report.answered, report.logged, report.at) == (GIVEN, logged, MAY)

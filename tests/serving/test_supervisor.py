@@ -1,9 +1,11 @@
 """The service as processes: it answers, follows, outlives a killed replica, and leaves with its log complete."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import urllib.request
 
 import psutil
 import pytest
@@ -19,6 +21,14 @@ ROW = {"order_id": "x", "ordered_at": "2024-06-01T00:00:00Z", "price": 60.0, "ch
 
 def collected(ws: Workspace) -> int:
     return sum(one.rows for one in ws.state().collected)
+
+
+def telling(service: Service) -> set[int]:
+    """The processes whose gauges the metrics show: those of dead ones are forgotten, what they counted is not."""
+    with urllib.request.urlopen(f"{service.url}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    assert 'perennial_serving_rows_total{arm="champion",version="2"} 10.0' in text
+    return {int(one) for one in re.findall(r'perennial_serving_ready{pid="(\d+)"}', text)}
 
 
 def accepting(service: Service) -> set[int]:
@@ -50,6 +60,7 @@ def test_a_service_answers_follows_and_leaves_with_its_log_complete(shop: Shop) 
             one.kill()
         until(30, lambda: sum(one.answered for one in read_reports(shop.ws)) == 11)
         until(30, lambda: len(service.workers()) == 2 and len(read_reports(shop.ws)) == 4)
+        until(30, lambda: telling(service) == {one.pid for one in service.workers()})
         for _ in range(5):
             service.ask("/predict", ROW)
     assert service.process.returncode == 0
@@ -59,6 +70,7 @@ def test_a_service_answers_follows_and_leaves_with_its_log_complete(shop: Shop) 
     assert collected(shop.ws) == 16 - sum(one.answered - one.logged for one in reports)
 
 
+@pytest.mark.long
 def test_replicas_killed_between_load_and_swap_are_started_again_and_the_next_start_loads(shop: Shop) -> None:
     shop.serve(shop.trained)
     service = Service(shop.ws, 1, PERENNIAL_CRASHPOINT="serving:between-load-and-swap")

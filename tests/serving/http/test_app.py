@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from serving import scoring
 from serving.answers import Answer, Question
 from serving.messages import Request
 from serving.routes import Route
@@ -200,6 +201,21 @@ def test_an_answer_that_takes_too_long_is_a_timeout_and_others_are_overload(repl
         assert response.headers["retry-after"] == "1"
         going.set()
         until(5, lambda: slow.client.post("/predict", json=order()).status_code == 200)
+
+
+def test_a_scoring_thread_that_does_not_come_back_is_no_life(
+    replica: SmallReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "STUCK", 0.1)
+    going, given_up = Event(), Event()
+    with running(Failing(replica, lambda answers: going.wait(30) and answers)) as hung:
+        hung.app._give_up, hung.app._scoring.timeout = given_up.set, 0.01
+        assert hung.client.get("/livez").status_code == 200
+        assert hung.client.post("/predict", json=order(), timeout=10).status_code == 504
+        until(10, lambda: hung.client.get("/livez").status_code == 503)
+        assert given_up.wait(10)
+        until(5, lambda: '"event":"stuck"' in hung.lines.getvalue())
+        going.set()
 
 
 def test_it_is_not_ready_before_a_version_is_loaded(replica: SmallReplica) -> None:
