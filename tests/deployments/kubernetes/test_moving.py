@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from blocks.documents import settings_of
 from deployments.desired import declared
@@ -22,6 +23,7 @@ from serving.replica import Replica
 from serving.settings import ServiceSettings
 from tests.builders import make_use_case
 from tests.deployments.kubernetes.rendering import FOLDER
+from tests.servers import ROOT
 from tests.serving.questions import Kept as KeptAnswers
 
 IMAGE = "registry.example.org/perennial-serving@sha256:" + 64 * "b"
@@ -179,6 +181,15 @@ def test_every_probe_asks_the_same(ws: Workspace) -> None:
     assert {routes[one.live].handler.__name__ for one in kept} == {"live"}
     assert {routes[one.ready].handler.__name__ for one in kept} == {"ready"}
     assert all(routes[path].is_open for one in kept for path in (one.live, one.ready))
+
+
+def test_the_compose_file_of_one_host_gives_a_replica_what_a_pod_gets(ws: Workspace) -> None:
+    found = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]["serving-a"]
+    pod = rendered(document(ws, "kubernetes"), ws)
+    replicas = int(found["command"][found["command"].index("--replicas") + 1])
+    assert _bytes(found["mem_limit"]) // replicas == pod.memory
+    assert (found["read_only"], found["cap_drop"]) == (True, ["ALL"])
+    assert {"PERENNIAL_SERVING_IMAGE", *pod.variables} - found["environment"].keys() == {"PERENNIAL_STORAGE_ENDPOINT"}
 
 
 def test_a_target_that_promises_something_else_shows(ws: Workspace) -> None:
