@@ -23,6 +23,7 @@ from perennial.settings import Settings
 from perennial.workspace import Workspace
 from tests.builders import MONTHS, deliver, write_month
 from tests.perennial.release.conftest import MAY, Shop, with_labels
+from tests.storage_servers import S3, s3_server
 
 JUNE = MAY.replace(month=6)
 
@@ -141,6 +142,33 @@ def test_a_promoted_model_is_the_same_bytes_judged_on_the_rows_of_its_new_place(
     assert judged.verdict.numbers["gain"] != promoted.source.judged.verdict.numbers["gain"]
 
 
+@pytest.mark.long
+def test_from_bucket_to_bucket_it_is_what_it_is_from_folder_to_folder(
+    after: Next, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with s3_server() as s3:
+        for name, value in s3.variables.items():
+            monkeypatch.setenv(name, value)
+        places = [in_bucket(s3, one) for one in (after.ws, after.source)]
+        promoted = Next(*places).promote()
+        other = after.promote()
+        assert promoted.trained == other.trained
+        assert [one.trained for one in promoted.stations] == [one.trained for one in other.stations]
+        copied = s3.keys("next", f"models/{promoted.model}")
+        assert copied == s3.keys("test", f"models/{promoted.model}") != []
+        assert all(places[0].store.get(path) == after.source.store.get(path) for path in copied)
+
+
+def in_bucket(s3: S3, ws: Workspace) -> Workspace:
+    """Copy an environment to a bucket of its name, and open it there."""
+    root = Path(ws.settings.storage_root)
+    url = s3.create_bucket(ws.settings.environment)
+    for file in (one for one in root.rglob("*") if one.is_file()):
+        s3.client.upload_file(str(file), ws.settings.environment, str(file.relative_to(root)))
+    settings = ws.settings.model_copy(update={"storage_root": url, "storage_endpoint": s3.endpoint})
+    return Workspace.open(ws.use_case.slug, settings)
+
+
 def test_it_gets_a_version_of_its_own_that_says_where_it_came_from(after: Next) -> None:
     from perennial.model.mlflow_client import registry_client
 
@@ -243,14 +271,14 @@ def test_too_few_rows_are_never_a_pass_and_more_of_them_are_judged_anew(after: N
     demanding = after.ws.use_case.gate.model_copy(update={"min_rows": 100_000})
     patient = Workspace(after.ws.use_case.model_copy(update={"gate": demanding}), after.ws.settings)
     wary = Next(patient, after.source)
-    judged = wary.judge(wary.promote())
+    judged = wary.judge(promoted := wary.promote())
     assert judged.verdict.answer is Answer.INCONCLUSIVE
     assert wary.promote() == wary.ws.state().promoted[judged.model]
     write_month(after.ws.use_case.folder, "2024-06", 400, seed=60)
     deliver(after.ws, "2024-06")
     july = JUNE.replace(month=7)
     again = receive_model(after.ws, after.source, None, july)
-    assert again.trained.labels != judged.verdict.numbers and after.ws.state().verdicts_on(again.model) == []
+    assert again.trained.labels != promoted.trained.labels and after.ws.state().verdicts_on(again.model) == []
     assert judge_challenger(after.ws, again.trained, july).verdict.answer is Answer.PASS
 
 
