@@ -22,15 +22,16 @@ from perennial.use_case_file import load_use_case
 
 
 class UseCaseJob(KubernetesWorkerJobConfiguration):  # type: ignore[misc]
-    """The Job of a run, with the resources of the use case that the run is about."""
+    """The Job of a run, with the resources of the use case that the run is about, where its deployment names none."""
 
-    def prepare_for_flow_run(self, flow_run: Any, *args: Any, **kwargs: Any) -> None:
+    def prepare_for_flow_run(self, flow_run: Any, deployment: Any = None, *args: Any, **kwargs: Any) -> None:
         """Fill in what only the run knows."""
         slug = flow_run.parameters.get("use_case")
-        if isinstance(slug, str) and (needed := declared_resources(slug)):
+        if isinstance(slug, str):
             self.labels["perennial/use-case"] = slug
-            give(self.job_manifest, needed)
-        super().prepare_for_flow_run(flow_run, *args, **kwargs)
+            if not _names_resources(deployment, flow_run) and (needed := declared_resources(slug)):
+                give(self.job_manifest, needed)
+        super().prepare_for_flow_run(flow_run, deployment, *args, **kwargs)
 
 
 class UseCaseWorker(KubernetesWorker):  # type: ignore[misc]
@@ -68,6 +69,12 @@ def give(job: dict[str, Any], needed: Resources) -> None:
         for volume in pod.get("volumes", []):
             if "emptyDir" in volume:
                 volume["emptyDir"]["sizeLimit"] = needed.disk
+
+
+def _names_resources(*given: Any) -> bool:
+    """Whether a deployment or run says itself what it needs, as those that only wait do."""
+    variables = {name for one in given for name in (getattr(one, "job_variables", None) or {})}
+    return bool(variables & {"cpu_request", "memory_request", "memory_limit"})
 
 
 async def work(pool: str) -> None:

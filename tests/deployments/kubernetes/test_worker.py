@@ -1,22 +1,26 @@
 """The worker of a cluster: a flow run becomes a Job over real HTTP, as template and use case promise, and completes."""
 
+import asyncio
 import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from prefect.client.schemas.objects import FlowRun
 
-from deployments.kubernetes_worker import declared_resources, give
+from deployments.kubernetes_worker import UseCaseJob, declared_resources, give
 from perennial.use_case import Resources
 from tests.builders import make_use_case
 from tests.deployments.kubernetes.emulation import Api, Object, running_api
 from tests.deployments.kubernetes.kubelet import running_jobs
 from tests.deployments.kubernetes.policies import POLICIES
 from tests.deployments.kubernetes.world import kubeconfig
-from tests.servers import PERENNIAL, Server, running_server, until
+from tests.servers import PERENNIAL, ROOT, Server, running_server, until
 
 NAMESPACE = "perennial-dev"
 PASSWORD = "admin:canary-5d1f0a"
@@ -121,6 +125,21 @@ def test_no_job_holds_the_password(ran: Running) -> None:
 def test_a_use_case_that_is_not_there_is_left_to_its_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PERENNIAL_USE_CASES", str(tmp_path))
     assert declared_resources("nobody") is None
+
+
+@pytest.mark.parametrize(("variables", "cpu"), [({}, "3"), ({"memory_request": "512Mi"}, "1")])
+def test_a_deployment_that_names_its_own_size_keeps_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variables: dict[str, str], cpu: str
+) -> None:
+    settings = make_use_case(tmp_path, months=(), changes={"resources": {"cpu": 3}}).settings
+    monkeypatch.setenv("PERENNIAL_USE_CASES", settings.use_cases)
+    template = json.loads((ROOT / "deployments" / "work_pools" / "kubernetes.json").read_text())
+    job = asyncio.run(UseCaseJob.from_template_and_values(template, variables, client=object()))  # type: ignore[arg-type]
+    run = FlowRun(flow_id=uuid4(), parameters={"use_case": "shop-returns"}, name="some-run")
+    job.prepare_for_flow_run(run, SimpleNamespace(id=uuid4(), name="test", updated=None, job_variables=variables))
+    (container,) = job.job_manifest["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["requests"]["cpu"] == cpu
+    assert job.job_manifest["metadata"]["labels"]["perennial/use-case"] == "shop-returns"
 
 
 def test_what_is_not_declared_stays_as_the_pool_has_it() -> None:
