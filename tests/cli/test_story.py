@@ -1,0 +1,28 @@
+"""The timeline tells what became of the code of a service."""
+
+from datetime import UTC, datetime
+
+from cli.story import tell
+from perennial.hosted import HostingAdvanced, HostingEnded, HostingStarted
+from perennial.records import Entry, Record
+from perennial.values import Answer, Verdict
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+WELL = Verdict(answer=Answer.PASS, reasons=("All 2 replicas are ready.",))
+BADLY = Verdict(answer=Answer.FAIL, reasons=("It crashes.",))
+
+
+def told(record: Record) -> str:
+    ((_, text),) = tell([Entry(seq=1, previous="", at=NOW, record=record)], "auc")
+    return text
+
+
+def test_each_step_of_a_hosting_is_told() -> None:
+    shared = HostingStarted(number=2, image="some:2", variables={}, steps=(0.25,), deadline=NOW)
+    assert "some:2 gets 25% of the requests" in told(shared)
+    assert "some:2 takes over" in told(shared.model_copy(update={"steps": ()}))
+    assert "goes to step 2" in told(HostingAdvanced(number=2, step=1, verdict=WELL))
+    assert "runs everywhere" in told(HostingEnded(number=2, verdict=WELL))
+    assert "taken back" in told(HostingEnded(number=2, verdict=BADLY)) and "It crashes." in told(
+        HostingEnded(number=2, verdict=BADLY)
+    )
