@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_MONTHS ?= 12
 
-.PHONY: help setup demo drill test test-long test-docker images check lint bench mutation simulation time-to-safe lock up down clean
+.PHONY: help setup demo drill test test-long test-docker images sbom check lint bench mutation simulation time-to-safe lock up down clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,12 @@ test-long: setup ## Run the tests that take minutes each
 images: setup ## Build the images by the steps of prefect.yaml, and print their digests
 	@$(BIN)/python -m deployments.building
 
+sbom: setup ## Write a bill of materials (CycloneDX) of each image that `make images` built to dist/
+	@mkdir -p dist
+	@for target in flows serving; do $(BIN)/python -m deployments.bills \
+	  perennial-$$target:$$($(BIN)/python -c 'from perennial.model.revision import code_revision; print(code_revision())') \
+	  $$target > dist/sbom-$$target.json && echo dist/sbom-$$target.json; done
+
 test-docker: setup ## Build the images and run the loop, a rollout and a rollback in containers (needs a Docker engine)
 	@$(BIN)/python -m pytest -q -m docker
 
@@ -46,6 +52,7 @@ check: setup lint ## Lint, types and architecture
 lint: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+	@$(BIN)/hadolint Dockerfile
 
 bench: setup ## Compare the flows with a flat script, and measure 10 million rows
 	@$(BIN)/python tests/benchmarks/bench.py

@@ -9,6 +9,7 @@ from typing import IO
 
 import pytest
 
+from deployments.bills import bill_of
 from perennial.model.revision import code_revision
 from tests.docker.engine import HARDENED, build, docker, inspect, project_copy
 
@@ -68,6 +69,14 @@ def test_a_container_is_well_while_its_address_answers(images: dict[str, str]) -
 @pytest.mark.parametrize("target", LOADS)
 def test_an_image_is_as_small_as_was_said(images: dict[str, str], target: str) -> None:
     assert inspect(images[target])["Size"] < MEGABYTES[target] * 1e6
+
+
+@pytest.mark.parametrize("target", LOADS)
+def test_the_bill_of_an_image_names_what_its_lock_allowed(images: dict[str, str], target: str) -> None:
+    made = bill_of(images[target], target)
+    packages = [one for one in made["components"] if one["purl"].startswith("pkg:pypi/")]
+    assert [one["name"] for one in packages if "hashes" not in one] == ["perennial"]
+    assert any(one["purl"].startswith("pkg:deb/debian/libc6@") for one in made["components"])
 
 
 def test_the_service_has_nothing_of_orchestration_and_no_installer(images: dict[str, str]) -> None:
