@@ -140,10 +140,11 @@ def _beyond(key: str, ours: Counts, theirs: Counts, limit: float) -> float:
 
 
 def _on_disagreement(ours: Counts, trial: Trial) -> Iterator[Check]:
-    if trial.disagreement is None:
-        return
     mean = ours.difference / ours.compared if ours.compared else None
     said = f"Its scores differ by {mean or 0.0:.4g} in the mean of {ours.compared:,} requests"
+    if trial.disagreement is None:
+        yield good(f"{said}; no limit is declared.", disagreement=mean)
+        return
     allowed = f"; {trial.disagreement:g} is allowed."
     found = mean_above_by_sums(ours.compared, ours.difference, ours.squared_difference, trial.disagreement)
     if found >= threshold(trial.alpha, CHECKS):

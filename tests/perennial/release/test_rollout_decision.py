@@ -110,10 +110,12 @@ def test_labels_are_waited_for_before_the_last_pass_only_where_declared() -> Non
     assert decide(enough, patient, is_last=True).answer is Answer.PASS
 
 
-def test_disagreement_is_not_asked_where_it_is_not_declared() -> None:
+def test_disagreement_is_told_and_not_asked_where_no_limit_is_declared() -> None:
     lax = SERVING.model_copy(update={"trial": SERVING.trial.model_copy(update={"disagreement": None})})
     far = evidence(challenger=counts(difference=300.0, squared_difference=300.0))
     assert decide(far, lax).answer is Answer.PASS and decide(far).answer is Answer.FAIL
+    told = decide(far, lax)
+    assert told.numbers["disagreement"] and any("no limit is declared" in one for one in told.reasons)
 
 
 def test_alpha_is_split_over_the_checks() -> None:
