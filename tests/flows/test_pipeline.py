@@ -84,6 +84,7 @@ def test_artifacts_tell_deliveries_candidates_verdict_and_measurement(lived: Wor
 def test_every_run_shows_the_numbers_of_its_journal_entries(lived: Workspace) -> None:
     shown = {one.flow_run_id for one in ask("read_artifacts", limit=200) if one.key == "shop-returns-journal"}
     runs = [one for one in ask("read_flow_runs") if one.state_type == "COMPLETED" and "shop-returns" in one.tags]
+    runs = [one for one in runs if one.name.partition(" ")[0] not in ("host", "roll-out")]  # as of the clock
     assert runs and {one.id for one in runs} <= shown
 
 
