@@ -15,7 +15,7 @@ from typing import Any
 
 from perennial.workspace import Workspace
 from serving.clock import now
-from serving.lean import do_without
+from serving.lean import do_without, leave
 from serving.parents import end_with_parent
 from serving.settings import read_settings
 from serving.telling import tell
@@ -75,6 +75,7 @@ def _main(slug: str, host: str, port: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     settings = read_settings(slug, host, int(port), os.environ)
     attend(Workspace.open(slug, settings.storage), ending)
+    leave()
 
 
 if __name__ == "__main__":

@@ -58,7 +58,8 @@ class Supervisor:
             host, port = listening.getsockname()[:2]
             os.environ[METRICS] = folder
             self._children = self._declared(host, port, listening.fileno())
-            print(f"{self._settings.slug} ({self._settings.environment}) at http://{host}:{port}", flush=True)
+            where = {"use_case": self._settings.slug, "environment": self._settings.environment}
+            tell("service.listening", **where, address=f"http://{host}:{port}")
             while not self._ending.wait(0.1):
                 for child in self._children:
                     self._keep(child, listening.fileno())
@@ -84,7 +85,7 @@ class Supervisor:
             child.command, env=variables, pass_fds=(number,) if child.accepts else (), process_group=0
         )
         child.started = monotonic()
-        print(f"{child.name}: process {child.running.pid}", flush=True)
+        tell("process.started", name=child.name, pid=child.running.pid)
 
     def _bury(self, child: Child) -> None:
         assert child.running is not None

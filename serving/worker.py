@@ -13,7 +13,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from perennial.workspace import Workspace
-from serving.lean import do_without
+from serving.lean import do_without, leave
 from serving.parents import end_with_parent
 from serving.settings import ServiceSettings, read_settings
 
@@ -95,6 +95,7 @@ def _main(slug: str, host: str, port: str, number: str) -> None:
     sys.setswitchinterval(SWITCH)
     listening = socket.socket(fileno=int(number))
     work(read_settings(slug, host, int(port), os.environ), listening)
+    leave()
 
 
 if __name__ == "__main__":

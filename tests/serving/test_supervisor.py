@@ -1,11 +1,14 @@
 """The service as processes: it answers, follows, outlives a killed replica, and leaves with its log complete."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import urllib.request
+from collections import Counter
+from pathlib import Path
 
 import psutil
 import pytest
@@ -44,10 +47,10 @@ def accepting(service: Service) -> set[int]:
 
 
 @pytest.mark.long
-def test_a_service_answers_follows_and_leaves_with_its_log_complete(shop: Shop) -> None:
+def test_a_service_answers_follows_and_leaves_with_its_log_complete(shop: Shop, tmp_path: Path) -> None:
     shop.serve(shop.trained)
     worse = shop.plant(with_labels(lambda y, x: 1 - y))
-    with running(shop.ws, 2) as service:
+    with running(shop.ws, 2, tmp_path / "lines") as service:
         until(30, lambda: service.ask("/version")["release"] == 1)
         service.ask("/predict", ROW)
         until(30, lambda: collected(shop.ws) == 1)
@@ -67,10 +70,12 @@ def test_a_service_answers_follows_and_leaves_with_its_log_complete(shop: Shop) 
     reports = read_reports(shop.ws)
     assert sum(one.ended for one in reports) == 2
     assert all(one.answered == one.logged for one in reports if one.ended)
+    events = Counter(json.loads(line)["event"] for line in (tmp_path / "lines").read_text().splitlines())
+    assert (events["service.listening"], events["process.died"], events["draining"]) == (1, 2, 2)
+    assert events["answers.lost"] == 2
     assert collected(shop.ws) == 16 - sum(one.answered - one.logged for one in reports)
 
 
-@pytest.mark.long
 def test_replicas_killed_between_load_and_swap_are_started_again_and_the_next_start_loads(shop: Shop) -> None:
     shop.serve(shop.trained)
     service = Service(shop.ws, 1, PERENNIAL_CRASHPOINT="serving:between-load-and-swap")
