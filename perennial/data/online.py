@@ -119,7 +119,8 @@ class OnlineFeatures:
         name = f"asked_{self._prepared}"
         typed = typed_sql(self._features, self._ws.use_case, f"({self._request})")
         kept = [*self._ws.use_case.key, *self._features.all]
-        self._engine.prepare(name, encoder.select(f"({typed})", kept))
+        missing = [one for one in encoder.numeric if one not in self._features.all]
+        self._engine.prepare(name, encoder.select_codes(f"({typed})", [*kept, *missing]))
         return OnlineQuery(self, name, encoder)
 
     def plan(self) -> str:
@@ -222,6 +223,8 @@ class OnlineQuery:
         self._features = features
         self._name = name
         self._encoder = encoder
+        place = {one: number for number, one in enumerate([*features.names, *encoder.categories])}
+        self._places = [place[one] for one in encoder.features]
 
     def ask(self, rows: Sequence[Row]) -> Asked:
         """Return the features of some rows, in their order.
@@ -229,13 +232,10 @@ class OnlineQuery:
         Args:
             rows: Declared columns of the entity's source by name; absent ones are missing.
         """
-        import numpy as np
-
-        names = self._features.names
+        names, places = self._features.names, self._places
         found = self._features.run(self._name, rows)
-        coded = np.array([one[len(names) :] for one in found], dtype=np.float32)
-        shape = (len(rows), len(self._encoder.features))
-        return Asked(names, [one[: len(names)] for one in found], coded.reshape(shape))
+        matrix = self._encoder.round([[one[place] for place in places] for one in found])
+        return Asked(names, [one[: len(names)] for one in found], matrix)
 
 
 def request_times(use_case: UseCase, row: Row) -> dict[str, datetime]:

@@ -3,6 +3,8 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from perennial.data.engine import QueryFailed, quote
 from perennial.model import encoding
@@ -107,3 +109,21 @@ def test_the_select_can_stand_in_another_query() -> None:
         engine.arrow("rows", make_rows(5))
         engine.view("coded", ENCODER.select("rows"))
         assert engine.scalar(f"SELECT count(*) FROM {quote('coded')}") == 5
+
+
+FLOATS = st.one_of(st.none(), st.floats(width=64), st.sampled_from([3.4028235677973366e38, 3.4028235e38, 1e-46, -0.0]))
+
+
+@settings(max_examples=50, deadline=None)
+@given(rows=st.lists(st.tuples(FLOATS, st.sampled_from(["a", "b", "unseen", None]), FLOATS), min_size=1, max_size=50))
+def test_rounded_numbers_and_selected_codes_are_the_matrix_of_the_select(rows: list[tuple[float | None, ...]]) -> None:
+    encoder = Encoder(features=("x", "c", "y"), categories={"c": ("a", "b")})
+    kinds = {"x": pa.float64(), "c": pa.string(), "y": pa.float64()}
+    columns = zip(*rows, strict=True)
+    table = pa.table({name: pa.array(one, kinds[name]) for name, one in zip(kinds, columns, strict=True)})
+    with make_engine() as engine:
+        engine.arrow("rows", table)
+        apart = engine.rows(encoder.select_codes("rows", ["x", "y"]))
+        whole = encoder.matrix(engine.table(encoder.select("rows")))
+    again = encoder.round([[x, code, y] for x, y, code in apart])
+    assert np.array_equal(again, whole, equal_nan=True)
