@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from shutil import copytree
 from typing import Any
 
@@ -19,6 +20,7 @@ from perennial.model.encoding import Encoder
 from perennial.periods import Period
 from perennial.records import Answer
 from perennial.settings import Settings
+from perennial.source_spec import Column
 from perennial.workspace import Workspace
 
 JANUARY, MARCH = Period.parse("2013-01"), Period.parse("2013-03")
@@ -230,6 +232,29 @@ def test_requests_that_no_delivery_ever_had_are_computed_alike(name: str, reques
         offline = recomputed(case.ws, online.rests_on, odd)
     assert together.dicts() == offline
     assert [one.dicts()[0] for one in alone] == offline
+
+
+@pytest.mark.parametrize("name", ["delay", "duration"])
+def test_whatever_the_contract_lets_pass_gets_features(name: str, request: pytest.FixtureRequest):
+    case: Flights = request.getfixturevalue(name)
+    drawn = Random(11)
+    columns = case.ws.use_case.sources["flights"].columns
+    rows = [{key: drawn.choice(allowed(key, one)) for key, one in columns.items()} for _ in range(500)]
+    asked = [row | {"flight_id": f"2013-02-30/UA/{place}/EWR"} for place, row in enumerate(rows)]
+    assert any((row["month"], row["day"]) == (2, 30) for row in asked)
+    with OnlineFeatures(case.ws, JANUARY.end) as online:
+        assert len(online.prepared(encoder(case)).ask(asked).values) == 500
+
+
+def allowed(name: str, column: Column) -> list[Any]:
+    """Values at the edges of what a contract says of a column, and the usual one that does harm beside others."""
+    usual = {"month": [2], "day": [28, 30], "year": [2013], "hour": [5]}.get(name, [])
+    edges: dict[str, list[Any]] = {
+        "integer": [int(one) for one in (column.min, column.max) if one is not None],
+        "string": ["", "N0", "\x00", "\U0001f6e9" * 50, *(column.values or ())],
+        "timestamp": [datetime(year, 1, 1, tzinfo=UTC) for year in (1, 1970, 2013, 9999)],
+    }
+    return [*usual, *edges[column.type], *([None] if column.nullable else [])]
 
 
 @pytest.mark.parametrize("name", ["delay", "duration"])

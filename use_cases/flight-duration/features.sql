@@ -38,7 +38,7 @@ asked AS (
 SELECT
   o.flight_id,
   o.event_time,
-  isodow(make_date(o.year, o.month, o.day)) AS weekday,
+  isodow(TRY(make_date(o.year, o.month, o.day))) AS weekday,
   o.hour + o.minute / 60.0 AS departs,
   o.carrier,
   o.origin,
