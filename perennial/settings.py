@@ -58,7 +58,7 @@ class Settings(BaseModel):
     )
     job_variables: dict[str, Any] = Field(
         default={},
-        description="What the template of the work pool says otherwise here, such as networks: [perennial] or cpu_request.",
+        description="What the template of the work pool says otherwise here, such as networks or cpu_request.",
     )
     flows_image: str = Field(
         default="",
