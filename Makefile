@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_MONTHS ?= 12
 
-.PHONY: help setup demo drill test test-long test-docker images sbom check lint bench mutation simulation time-to-safe lock up down clean
+.PHONY: help setup demo drill test test-long test-docker images sbom check lint bench bench-serving mutation simulation time-to-safe lock up down clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ lint: setup
 
 bench: setup ## Compare the flows with a flat script, and measure 10 million rows
 	@$(BIN)/python tests/benchmarks/bench.py
+
+bench-serving: setup ## Compare the service with other servers, alternately (needs wrk; ARGS=--write keeps the table)
+	@$(BIN)/python -m tests.benchmarks.serving.bench $(ARGS)
 
 mutation: setup ## Break the gate in every way and see the tests notice
 	@$(BIN)/python tests/benchmarks/mutation.py
