@@ -145,10 +145,10 @@ def _occasion() -> dict[str, Any]:
     """The parameters that say what an event is about; an outsider's event may lack period and moment.
 
     The server puts `| tojson` at the end of a template that is one expression, so that it keeps its type: what has an
-    operator needs parentheses.
+    operator needs parentheses, and a moment has to be made text, which JSON has no moments.
     """
     return {
         "use_case": f"{{{{ event.resource['{NAME}'] }}}}",
         "period": "{{ (event.payload.period or none) }}",
-        "as_of": "{{ (event.payload.as_of or event.occurred) }}",
+        "as_of": "{{ (event.payload.as_of or event.occurred | string) }}",
     }

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -13,13 +15,14 @@ from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 
 from deployments import desired
 from deployments.apply import MissingBlock, apply, changes
+from deployments.automations import AutomationSpec, StartRun, automations
 from deployments.definition import InvalidDefinition, read_definition
 from deployments.item import AUTOMATION, BLOCK, DEPLOYMENT, KINDS, LIMIT, SCHEDULE
 from deployments.plan import Change
 from deployments.server import NoServerKnown, NotAllowed, ServerAway, server_of
 from perennial.settings import Settings
 from tests.builders import make_use_case
-from tests.servers import PERENNIAL, Server, free_port, running_server
+from tests.servers import PERENNIAL, Server, free_port, running_server, until
 
 PASSWORD = "perennial:not-a-secret"
 CRON = {"pipeline": "0 6 2 * *", "monitor": "0 8 * * *"}
@@ -281,6 +284,39 @@ def test_people_are_told_only_through_blocks_that_exist(
     CustomWebhookNotificationBlock(name="alerts", url="http://127.0.0.1:1/").save("alerts")  # type: ignore[unused-coroutine]
     assert {one.item.kind for one in apply(client, telling, lambda _: None)} == {AUTOMATION}
     assert changes(client, telling) == []
+
+
+@pytest.mark.usefixtures("applied")
+def test_every_automation_starts_its_run_on_an_event_that_says_the_least(server: Server) -> None:
+    server.ask("/events", [smallest_event(one, server) for one in automations("test") if starts(one)])
+    wanted = {action.deployment for one in automations("test") for action in starts(one)}
+
+    def started() -> bool:
+        flows = {one["id"]: one["name"] for one in server.ask("/flows/filter", {})}
+        return {f"{flows[one['flow_id']]}/test" for one in server.ask("/flow_runs/filter", {})} >= wanted
+
+    until(60, started)
+
+
+def starts(one: AutomationSpec) -> list[StartRun]:
+    return [action for action in one.actions if isinstance(action, StartRun)]
+
+
+def smallest_event(one: AutomationSpec, server: Server) -> dict[str, Any]:
+    """An event that fires an automation and bears nothing but what it is about."""
+    name = {"prefect.resource.id": "perennial.use-case.shop-returns", "prefect.resource.name": "shop-returns"}
+    deployment = server.ask("/deployments/name/ingest/test")
+    run = {"prefect.resource.id": f"prefect.deployment.{deployment['id']}", "prefect.resource.name": "test"}
+    tags = [{"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"} for tag in deployment["tags"]]
+    (event,) = one.trigger.expect
+    return {
+        "event": event,
+        "resource": {**name, "perennial.environment": "test"},
+        "related": [{**run, "prefect.resource.role": "deployment"}, *tags],
+        "payload": {},
+        "id": str(uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+    }
 
 
 def test_the_command_says_by_its_exit_code_whether_something_differs(
