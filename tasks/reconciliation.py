@@ -10,6 +10,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterName,
+    DeploymentFilterTags,
     FlowFilter,
     FlowFilterName,
     FlowRunFilter,
@@ -67,8 +68,9 @@ def start_overdue(workspace: Workspace) -> list[str]:
     state = workspace.state()
     with get_client(sync_client=True) as client:
         holders = {one.claim.holder for one in state.requests.values() if one.is_open and one.claim}
-        lives = {holder: life_of(client, holder) for holder in holders}
-        found = overdue(state, lives, _now(client))
+        now = _now(client)
+        lives = {holder: life_of(client, workspace, holder, now) for holder in holders}
+        found = overdue(state, lives, now)
     for one in found:
         (_start if one.action == "start" else _abandon)(workspace, one.request, one.reason)
     return [f"{one.action} the retraining of entry {one.request.number}: {one.reason}" for one in found]
@@ -155,7 +157,7 @@ def _unfinished(client: SyncPrefectClient, workspace: Workspace, flow: str) -> l
     states = ["SCHEDULED", "PENDING", "RUNNING", "PAUSED"]
     return client.read_flow_runs(
         flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
-        deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[workspace.settings.environment])),
+        deployment_filter=_deployed(workspace.settings.environment),
         flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": states}}}),
     )
 
@@ -171,12 +173,18 @@ def _runs(client: SyncPrefectClient, environment: str, now: datetime) -> Iterato
     """Yield the runs of the environment's deployments, this one apart, and then the running parts of runs."""
     recent = {"expected_start_time": {"after_": now - 2 * FORGOTTEN}}
     wanted: dict[str, Any] = {"state": {"type": {"any_": ["PENDING", "RUNNING", "CRASHED"]}}, **recent}
-    named = DeploymentFilter(name=DeploymentFilterName(any_=[environment]))
-    tops = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted), deployment_filter=named)
+    ours = _deployed(environment)
+    tops = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted), deployment_filter=ours)
     yield from (one for one in tops if str(one.id) != flow_run.id)
     parts: dict[str, Any] = {"state": {"type": {"any_": ["RUNNING"]}}, "tags": {"all_": [environment]}, **recent}
     running = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(parts))
-    yield from (one for one in running if one.parent_task_run_id)
+    yield from (one for one in running if one.parent_task_run_id and one.parameters.get("use_case") in one.tags)
+
+
+def _deployed(environment: str) -> DeploymentFilter:
+    """Choose the environment's own deployments: what other people call `prod` has not both tags."""
+    tags = DeploymentFilterTags(all_=["perennial", environment])
+    return DeploymentFilter(name=DeploymentFilterName(any_=[environment]), tags=tags)
 
 
 def _seen(client: SyncPrefectClient, run: FlowRun) -> RunSeen:
