@@ -23,11 +23,16 @@ from perennial.records import Entry, Judged
 from perennial.settings import Settings
 from perennial.state import State
 from perennial.use_case_file import use_case_slugs
+from perennial.watch.signs_of_life import why_unfinished
 from perennial.workspace import Workspace
 
 
 class NoBeginning(Permanent):
     """Nobody said where the backfill begins."""
+
+
+class NotThroughYet(Permanent):
+    """Another run holds the retraining of a period, on which the next ones rest."""
 
 
 def run(
@@ -48,6 +53,7 @@ def run(
 
     Raises:
         NoBeginning: Neither `first` nor the use case says where to begin.
+        NotThroughYet: Another run holds the retraining of a period.
     """
     from flows.entry import local_run
 
@@ -100,6 +106,8 @@ def _run_periods(
         entries = workspace.journal.entries()
         told = [one for one in entries if one.at == period.end]
         _tell_period(workspace, period, told, any(one.seq > before for one in told), console, service)
+        if unfinished := why_unfinished(workspace):
+            raise NotThroughYet(f"The periods after {period} were not run. {unfinished}")
 
 
 def _from(period: Period) -> Iterator[Period]:

@@ -12,12 +12,14 @@ from typing import Any
 from rich.console import RenderableType
 from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
 from blocks.local import local_run, local_settings
 from cli.output import errors, show
 from cli.story import tell
 from perennial.periods import Period
 from perennial.records import Entry
+from perennial.watch.signs_of_life import why_unfinished
 from perennial.workspace import Workspace
 
 MODULES = {
@@ -55,6 +57,9 @@ def run_flow(flow: str, use_case: str, parameters: dict[str, Any], as_json: bool
         result = getattr(module(), flow)(use_case, **parameters)
     added = workspace.journal.entries()[before:]
     show({"result": result, "added": list(added)}, lambda: _story(added, workspace), as_json)
+    unfinished = why_unfinished(workspace) if flow == "pipeline" else None
+    if unfinished:
+        errors.print(Text(unfinished, style="yellow"), soft_wrap=True)
 
 
 def _story(added: tuple[Entry, ...], workspace: Workspace) -> RenderableType:

@@ -7,7 +7,7 @@ from prefect import flow
 from prefect.states import Completed
 
 from flows.deployment import deploy
-from flows.entry import main
+from flows.entry import main, now
 from flows.occasion import Occasion, occasion
 from flows.policy import POLICY
 from flows.registration import register
@@ -17,8 +17,9 @@ from perennial.model.requirements import NotEnoughRows
 from perennial.records import Answer, RetrainingClaimed, RetrainingEnded, RolloutStarted
 from perennial.retraining import Outcome
 from perennial.watch.claims import ClaimLost, Suppressed, require_claim
+from perennial.watch.signs_of_life import forget_signs, giving_signs
 from tasks.monitoring import decide_on_retraining
-from tasks.retraining import claim_retraining, end_retraining
+from tasks.retraining import claim_retraining, end_retraining, holder_of_claims
 
 
 @flow(**POLICY, description="Train, judge and release a challenger if the policy asks for one and nobody does yet.")
@@ -42,15 +43,23 @@ def retrain(use_case: str, period: str | None = None, as_of: datetime | None = N
 def renew(this: Occasion, again: bool = False) -> RetrainingEnded | Suppressed:
     """Train and judge a challenger and release it if it passed, as the only run that does; every step is repeatable.
 
-    Before each step the claim is looked at, so that a run that was given up for dead, and lives, changes nothing.
+    While it works it gives signs of life, by which others know whether its claim counts. Before each step the claim is
+    looked at, so that a run that was given up for dead, and lives, changes nothing.
 
     Args:
         this: What was asked about.
         again: Try even what was refused before, as a person does who mended the cause.
     """
-    claimed = claim_retraining(this.workspace, this.period, this.as_of, again)
-    if isinstance(claimed, Suppressed):
-        return claimed
+    holder = holder_of_claims()
+    with giving_signs(this.workspace, holder, now):
+        claimed = claim_retraining(this.workspace, this.period, this.as_of, again)
+        if not isinstance(claimed, Suppressed):
+            return _hold(this, claimed)
+    forget_signs(this.workspace, holder)
+    return claimed
+
+
+def _hold(this: Occasion, claimed: RetrainingClaimed) -> RetrainingEnded:
     try:
         outcome, reason = _renew(this, claimed)
     except NotEnoughRows as error:  # the next period asks again

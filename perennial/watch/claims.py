@@ -17,7 +17,7 @@ from perennial.state import Request, State, fold
 from perennial.workspace import Workspace
 
 LEASE = timedelta(hours=24)
-"""After this a holder that nobody knows is given up; one that is known to live is not."""
+"""After this a holder is given up that nobody knows and that never gave a sign of life."""
 TRIES = 5
 """How often a request is taken up before it is given up."""
 
@@ -34,8 +34,10 @@ class Life(StrEnum):
     ENDED = "ended"
     CANCELLED = "cancelled"
     """A person ended it."""
+    LOST = "lost"
+    """No server says that it has ended, but it gives no sign of life any more: its process is gone."""
     UNKNOWN = "unknown"
-    """Whoever was asked never heard of it, as of a run on a private server."""
+    """Nobody ever heard of it."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ def decide_claim(
 ) -> RetrainingClaimed | Suppressed:
     """Say whether a run may take a request upon itself, or why not.
 
-    A claim is taken over from a run that has ended, from an earlier attempt of the same run, and from a run that
-    nobody knows once its lease has run out; never from one that may be alive.
+    A claim is taken over from a run that has ended or is lost, from an earlier attempt of the same run, and from a
+    run that nobody knows once its lease has run out; never from one that is alive.
 
     Args:
         request: As the journal has it now.
@@ -185,7 +187,7 @@ def _kept(held: RetrainingClaimed, life: Life, now: datetime) -> str | None:
     if life is Life.ALIVE:
         return f"Run {held.holder} holds it and has not ended."
     if life is Life.UNKNOWN and now < held.until:
-        return f"Run {held.holder}, which this server does not know, holds it until {held.until:%F %R}."
+        return f"Run {held.holder}, of which nobody has a sign of life, holds it until {held.until:%F %R}."
     return None
 
 

@@ -51,6 +51,7 @@ def test_a_measurement_is_unasked_until_the_policy_has_answered() -> None:
         (1, None, None),
         (1, Life.UNKNOWN, None),
         (1, Life.ENDED, "start"),
+        (1, Life.LOST, "start"),
         (1, Life.CANCELLED, "abandon"),
         (TRIES - 1, Life.ENDED, "start"),
         (TRIES, Life.ENDED, "abandon"),
