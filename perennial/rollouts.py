@@ -69,8 +69,8 @@ class AnswersCollected(Frozen):
     kind: Literal["answers.collected"] = "answers.collected"
     batch: str
     """Value of the partition column `batch` in `predictions` and in `requests`."""
-    segments: tuple[str, ...]
-    """Paths of the log that it holds, each collected once."""
+    segments: dict[str, tuple[tuple[int, int], ...]]
+    """Of the log, by replica: the first and last number of each unbroken run of them, each collected once."""
     rows: int
     versions: dict[int, int]
     """Rows per model version."""
@@ -80,6 +80,10 @@ class AnswersCollected(Frozen):
     """The last report of each replica that left, with its counts of the release that serves and the trial under way:
     what was judged by them stays known when the reports are cleared away."""
     table_version: int
+
+    def holds(self, replica: str, number: int) -> bool:
+        """Say whether a segment of the log is part of it."""
+        return any(first <= number <= last for first, last in self.segments.get(replica, ()))
 
 
 class PredictionsCorrected(Frozen):

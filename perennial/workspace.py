@@ -22,6 +22,7 @@ class Workspace:
     def __init__(self, use_case: UseCase, settings: Settings) -> None:
         self.use_case = use_case
         self.settings = settings
+        self._state = State()
 
     @classmethod
     def open(cls, slug: str, settings: Settings) -> "Workspace":
@@ -60,8 +61,11 @@ class Workspace:
         return period
 
     def state(self) -> State:
-        """Return what the journal amounts to now."""
-        return fold(self.journal.entries())
+        """Return what the journal amounts to now. Nobody changes it: as long as there is no news it is the same."""
+        entries = self.journal.entries()
+        if self._state.seq != len(entries):
+            self._state = fold(entries)
+        return self._state
 
     def table(self, name: str) -> str:
         """Return the address of a lake table of this use case."""

@@ -71,9 +71,8 @@ def _left_behind(variables: Mapping[str, str]) -> Iterator[tuple[Path, str, Stan
 
 
 def _is_there(ws: Workspace, replica: str, segment: int) -> bool:
-    path = segment_path(ws, replica, segment)
-    found = {*ws.store.list(log_folder(ws)), *(one for batch in ws.state().collected for one in batch.segments)}
-    return path in found
+    waits = segment_path(ws, replica, segment) in ws.store.list(log_folder(ws))
+    return waits or any(one.holds(replica, segment) for one in ws.state().collected)
 
 
 def _lives(pid: int) -> bool:

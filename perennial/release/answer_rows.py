@@ -1,6 +1,6 @@
 """The log's segments and the rows that they become in `predictions` and `requests`; it moves none of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -45,6 +45,22 @@ def log_folder(ws: Workspace) -> str:
 def segment_path(ws: Workspace, replica: str, number: int) -> str:
     """Return where a replica's segment lies."""
     return f"{log_folder(ws)}/{replica}/{number:09d}.arrow"
+
+
+def segment_of(path: str) -> tuple[str, int]:
+    """Return replica and number of what `segment_path` gave."""
+    *_, replica, name = path.split("/")
+    return replica, int(name.removesuffix(".arrow"))
+
+
+def runs_of(paths: Iterable[str]) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Return the numbers of some segments by replica, as the first and last of each unbroken run."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for replica, number in sorted(map(segment_of, paths)):
+        runs = found.setdefault(replica, [])
+        first = runs.pop()[0] if runs and runs[-1][1] == number - 1 else number
+        runs.append((first, number))
+    return {replica: tuple(runs) for replica, runs in found.items()}
 
 
 def write_segment(use_case: UseCase, rows: Sequence[Mapping[str, Any]]) -> bytes:

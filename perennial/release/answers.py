@@ -6,6 +6,7 @@ record names it. So any number of collectors may run, and each may die anywhere.
 
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import pyarrow as pa
@@ -14,14 +15,22 @@ from perennial.crashpoints import crashpoint
 from perennial.data import lake
 from perennial.digests import digest_json
 from perennial.records import AnswersCollected, Entry
-from perennial.release.answer_rows import log_folder, prediction_part, read_segment, request_part
+from perennial.release.answer_rows import (
+    log_folder,
+    prediction_part,
+    read_segment,
+    request_part,
+    runs_of,
+    segment_of,
+)
 from perennial.release.reports import Report, read_reports, report_path
 from perennial.state import State, fold
 from perennial.store import MissingObject
 from perennial.workspace import Workspace
 
-MOST = 200
+MOST = 2000
 """Segments of one batch."""
+_AT_ONCE = 16
 SILENT = timedelta(seconds=60)
 """After which a replica that took no leave counts as dead, and the report of one that did is cleared away."""
 
@@ -37,16 +46,16 @@ def collect_answers(ws: Workspace, as_of: datetime) -> AnswersCollected | None:
     """
     found = ws.store.list(log_folder(ws))
     state = ws.state()
-    named = _named(state)
-    for path in found:
-        if path in named:
-            ws.store.delete(path)
+    named = _named(found, state)
+    for path in named:
+        ws.store.delete(path)
     segments = [path for path in found if path not in named][:MOST]
     gone = _gone(ws, state, as_of, segments)
     if not segments and not gone:
         return None
     try:
-        rows = [read_segment(ws.store.get(path)) for path in segments]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            rows = [read_segment(data) for data in pool.map(ws.store.get, segments)]
     except MissingObject:
         return None  # another collector has recorded and deleted it meanwhile
     record = _record(ws, segments, rows, [_kept(one, state) for one in gone])
@@ -55,7 +64,7 @@ def collect_answers(ws: Workspace, as_of: datetime) -> AnswersCollected | None:
     def decision(entries: tuple[Entry, ...]) -> AnswersCollected | None:
         present = fold(entries)
         is_told = any(_is_told(one, present) for one in gone)
-        return None if is_told or _named(present) & set(segments) else record
+        return None if is_told or _named(segments, present) else record
 
     if ws.journal.decide(decision, as_of) is None:
         return None
@@ -65,8 +74,12 @@ def collect_answers(ws: Workspace, as_of: datetime) -> AnswersCollected | None:
     return record
 
 
-def _named(state: State) -> set[str]:
-    return {path for one in state.collected for path in one.segments}
+def _named(paths: Sequence[str], state: State) -> set[str]:
+    """Of some segments those that a record names."""
+    waiting = {path: segment_of(path) for path in paths}
+    replicas = {replica for replica, _ in waiting.values()}
+    records = [one for one in state.collected if not replicas.isdisjoint(one.segments)]
+    return {path for path, segment in waiting.items() if any(one.holds(*segment) for one in records)}
 
 
 def _gone(ws: Workspace, state: State, as_of: datetime, segments: Sequence[str]) -> list[Report]:
@@ -95,7 +108,7 @@ def _kept(report: Report, state: State) -> Report:
         f"rollout/{rollout.started.number}/" if rollout else "no rollout",
     )
     counts = {name: one for name, one in report.counts.items() if name.startswith(of_interest)}
-    return report.model_copy(update={"counts": counts, "refused": {}})
+    return report.model_copy(update={"counts": counts, "refused": {}, "waiting": {}})
 
 
 def _lost(report: Report) -> int:
@@ -116,7 +129,7 @@ def _record(
         version = lake.append(ws, "predictions", prediction_part(ws.use_case, all_rows), "batch", batch)
     return AnswersCollected(
         batch=batch,
-        segments=tuple(segments),
+        segments=runs_of(segments),
         rows=rows,
         versions=versions,
         lost={one.replica: _lost(one) for one in gone if not one.ended},

@@ -85,6 +85,20 @@ def test_a_collector_killed_anywhere_doubles_and_loses_nothing(shop: Shop, place
     assert shop.ws.store.list(log_folder(shop.ws)) == []
 
 
+def test_the_record_names_runs_of_numbers_however_many_segments_there_are(shop: Shop) -> None:
+    for number in (1, 2, 3, 5):
+        log(shop.ws, "a", number, rows=1)
+    log(shop.ws, "b", 7, rows=1)
+    record = collect_answers(shop.ws, JUNE)
+    assert record is not None
+    assert record.segments == {"a": ((1, 3), (5, 5)), "b": ((7, 7),)}
+    assert [record.holds("a", number) for number in range(1, 7)] == [True, True, True, False, True, False]
+    log(shop.ws, "a", 4, rows=1)
+    again = log(shop.ws, "a", 5, rows=1)
+    assert (late := collect_answers(shop.ws, JUNE)) is not None and late.segments == {"a": ((4, 4),)}
+    assert again not in shop.ws.store.list(log_folder(shop.ws))
+
+
 def test_of_two_collectors_with_different_views_one_wins(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     log(shop.ws, "a", 1)
     other = Workspace(shop.ws.use_case, shop.ws.settings)

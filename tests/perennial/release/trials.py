@@ -94,8 +94,10 @@ def replicas(
     at: datetime,
     *counts: Mapping[str, Counts],
     refused: Mapping[str, str] | None = None,
+    waiting: Mapping[str, str] | None = None,
     ended: bool = False,
     names: Sequence[str] = ("a", "b"),
+    started: datetime = NOON,
 ) -> None:
     """Let replicas report that they follow the journal, the first of them with the first counts, and so on."""
     state = ws.state()
@@ -106,13 +108,14 @@ def replicas(
             Report(
                 replica=name,
                 address="127.0.0.1:1",
-                started_at=NOON,
+                started_at=started,
                 at=at,
                 ended=ended,
                 head=state.seq,
                 release=champion.number if champion else None,
                 rollout=rollout.started.number if rollout else None,
                 refused=dict(refused or {}),
+                waiting=dict(waiting or {}),
                 counts=dict(counts[place]) if place < len(counts) else {},
             ),
         )
@@ -159,7 +162,7 @@ def collect(ws: Workspace, batch: str, rows: Sequence[Mapping[str, Any]], at: da
     version = lake.append(ws, "requests", requests, "batch", batch)
     versions = {one["version"]: sum(row["version"] == one["version"] for row in known) for one in known}
     collected = AnswersCollected(
-        batch=batch, segments=(batch,), rows=len(known), versions=versions, table_version=version
+        batch=batch, segments={batch: ((1, 1),)}, rows=len(known), versions=versions, table_version=version
     )
     record(ws, collected, at)
 

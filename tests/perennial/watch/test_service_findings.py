@@ -5,8 +5,8 @@ from perennial.watch.reconciliation import latest_news
 from perennial.watch.service_findings import Category, service_finding
 
 NOON = datetime(2024, 5, 20, 12, tzinfo=UTC)
-COLLECTED = AnswersCollected(batch="online.1", segments=("a",), rows=3, versions={1: 3}, table_version=1)
-LOST = AnswersCollected(batch="online.2", segments=(), rows=0, versions={}, lost={"a": 2, "b": 0}, table_version=1)
+COLLECTED = AnswersCollected(batch="online.1", segments={"a": ((1, 1),)}, rows=3, versions={1: 3}, table_version=1)
+LOST = AnswersCollected(batch="online.2", segments={}, rows=0, versions={}, lost={"a": 2, "b": 0}, table_version=1)
 
 
 def audited(answer: Answer, **numbers: float) -> AnswersAudited:
