@@ -1,43 +1,31 @@
 """The tasks that make good what events did not do, and that find lost runs; what to do, `perennial.watch` decides."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import (
-    DeploymentFilter,
-    DeploymentFilterName,
-    DeploymentFilterTags,
-    FlowFilter,
-    FlowFilterName,
-    FlowRunFilter,
-)
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Crashed, Scheduled
 
-from perennial.errors import Permanent
+from perennial.periods import Period
 from perennial.retraining import Outcome
-from perennial.state import Request
-from perennial.watch.claims import TRIES
+from perennial.watch.claims import TRIES, Suppressed
 from perennial.watch.lost_runs import FORGOTTEN, RunSeen, mend
-from perennial.watch.reconciliation import latest_news, overdue, unasked
+from perennial.watch.reconciliation import Overdue, latest_news, overdue, unasked
 from perennial.workspace import Workspace
 from tasks import policies
 from tasks.events import announce, event_id
 from tasks.hosting import is_hosted
 from tasks.news import news_of
 from tasks.policies import task
-from tasks.retraining import life_of
-
-
-class NotDeployed(Permanent):
-    """The server has no deployment to start."""
+from tasks.retraining import claim_retraining, life_of
+from tasks.starting import deployed, is_under_way, start_once
 
 
 @task(**policies.TALKING, task_run_name="mend lost runs")
@@ -71,9 +59,8 @@ def start_overdue(workspace: Workspace) -> list[str]:
         now = _now(client)
         lives = {holder: life_of(client, workspace, holder, now) for holder in holders}
         found = overdue(state, lives, now)
-    for one in found:
-        (_start if one.action == "start" else _abandon)(workspace, one.request, one.reason)
-    return [f"{one.action} the retraining of entry {one.request.number}: {one.reason}" for one in found]
+        done = [_start(client, workspace, one) if one.action == "start" else _abandon(workspace, one) for one in found]
+    return [one for one in done if one]
 
 
 @task(**policies.TALKING, task_run_name="follow what is on trial")
@@ -84,10 +71,12 @@ def follow_rollout(workspace: Workspace) -> list[str]:
         return []
     deployment, number = f"roll-out/{workspace.settings.environment}", rollout.started.number
     with get_client(sync_client=True) as client:
-        if any(one.parameters.get("use_case") == slug for one in _unfinished(client, workspace, "roll-out")):
+        if is_under_way(client, workspace, "roll-out"):
             return []
-    _start_once(workspace, deployment, {"use_case": slug}, f"{deployment}/{slug}/{number}")
-    return [f"follow the trial of version {rollout.started.version}"]
+        how = start_once(client, workspace, deployment, {"use_case": slug}, f"{deployment}/{slug}/{number}")
+    if how == "used up":
+        return [f"nobody follows the trial of version {rollout.started.version}: {TRIES} runs that did have ended"]
+    return [f"follow the trial of version {rollout.started.version}"] if how == "started" else []
 
 
 @task(**policies.TALKING, task_run_name="look after the service's cluster")
@@ -97,10 +86,9 @@ def start_hosting(workspace: Workspace) -> list[str]:
     if not is_hosted(workspace):
         return []
     with get_client(sync_client=True) as client:
-        if any(one.parameters.get("use_case") == slug for one in _unfinished(client, workspace, "host")):
-            return []
-        moment = _now(client)
-    _start_once(workspace, deployment, {"use_case": slug}, f"{deployment}/{slug}/{moment:%Y%m%d%H%M}")
+        if not is_under_way(client, workspace, "host"):
+            what = f"{deployment}/{slug}/{_now(client):%Y%m%d%H%M}"
+            start_once(client, workspace, deployment, {"use_case": slug}, what)
     return []
 
 
@@ -121,45 +109,30 @@ def tell_again(workspace: Workspace) -> list[str]:
     return [f"tell `{one.event}` again: {one.about}" for one in lost]
 
 
-def _start(workspace: Workspace, request: Request, reason: str) -> None:
-    """Start a run, once for each time the request was taken up; where that run has ended in vain, another."""
-    slug, deployment = workspace.use_case.slug, f"retrain/{workspace.settings.environment}"
-    parameters = {"use_case": slug, "period": request.decided.period, "as_of": request.at.isoformat(), "reason": reason}
-    _start_once(workspace, deployment, parameters, f"{deployment}/{slug}/{request.number}/{len(request.claims)}")
+def _start(client: SyncPrefectClient, workspace: Workspace, due: Overdue) -> str | None:
+    """Start a run for each time the request was taken up; where as many as may be ended in vain, give it up."""
+    request, slug, deployment = due.request, workspace.use_case.slug, f"retrain/{workspace.settings.environment}"
+    parameters = {"use_case": slug, "period": request.decided.period, "as_of": request.at.isoformat()}
+    what = f"{deployment}/{slug}/{request.number}/{len(request.claims)}"
+    how = start_once(client, workspace, deployment, {**parameters, "reason": due.reason}, what)
+    if how == "used up":
+        reason = f"{due.reason} {TRIES} runs of `{deployment}` were started for it, and each ended before it did."
+        return _abandon(workspace, replace(due, reason=reason))
+    return f"start the retraining of entry {request.number}: {due.reason}" if how == "started" else None
 
 
-def _start_once(workspace: Workspace, deployment: str, parameters: dict[str, Any], what: str) -> None:
-    """Start a run of a deployment for something; where the run that was started for it has ended, another."""
-    for count in range(TRIES):
-        key = f"{what}/{count}"
-        try:
-            run = run_deployment(deployment, parameters=parameters, idempotency_key=key, timeout=0, as_subflow=False)
-        except ObjectNotFound:
-            raise NotDeployed(
-                f"The server has no deployment `{deployment}`, so nothing was started for `{what}`. Run "
-                f"`perennial apply --env {workspace.settings.environment}` first."
-            ) from None
-        if not (run.state and run.state.is_final()):  # type: ignore[union-attr]
-            return
-
-
-def _abandon(workspace: Workspace, request: Request, reason: str) -> None:
+def _abandon(workspace: Workspace, due: Overdue) -> str | None:
+    """Give a retraining up, unless somebody took it up just now: who ends it has to hold it."""
     from perennial.watch.claims import end
 
-    assert request.claim
-    end(workspace, request.claim, Outcome.ABANDONED, reason)
-    told = {"period": request.decided.period, "as_of": request.at.isoformat(), "reason": reason}
-    announce(workspace, "retraining.abandoned", f"{request.number}/{request.claim.number}", told)
-
-
-def _unfinished(client: SyncPrefectClient, workspace: Workspace, flow: str) -> list[FlowRun]:
-    """Return the runs of a flow's deployment that wait or run."""
-    states = ["SCHEDULED", "PENDING", "RUNNING", "PAUSED"]
-    return client.read_flow_runs(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
-        deployment_filter=_deployed(workspace.settings.environment),
-        flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": states}}}),
-    )
+    request = due.request
+    held = request.claim or claim_retraining(workspace, Period.parse(request.decided.period), request.at)
+    if isinstance(held, Suppressed):
+        return None
+    end(workspace, held, Outcome.ABANDONED, due.reason)
+    told = {"period": request.decided.period, "as_of": request.at.isoformat(), "reason": due.reason}
+    announce(workspace, "retraining.abandoned", f"{request.number}/{held.number}", told)
+    return f"abandon the retraining of entry {request.number}: {due.reason}"
 
 
 def _now(client: SyncPrefectClient) -> datetime:
@@ -173,18 +146,12 @@ def _runs(client: SyncPrefectClient, environment: str, now: datetime) -> Iterato
     """Yield the runs of the environment's deployments, this one apart, and then the running parts of runs."""
     recent = {"expected_start_time": {"after_": now - 2 * FORGOTTEN}}
     wanted: dict[str, Any] = {"state": {"type": {"any_": ["PENDING", "RUNNING", "CRASHED"]}}, **recent}
-    ours = _deployed(environment)
+    ours = deployed(environment)
     tops = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted), deployment_filter=ours)
     yield from (one for one in tops if str(one.id) != flow_run.id)
     parts: dict[str, Any] = {"state": {"type": {"any_": ["RUNNING"]}}, "tags": {"all_": [environment]}, **recent}
     running = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(parts))
     yield from (one for one in running if one.parent_task_run_id and one.parameters.get("use_case") in one.tags)
-
-
-def _deployed(environment: str) -> DeploymentFilter:
-    """Choose the environment's own deployments: what other people call `prod` has not both tags."""
-    tags = DeploymentFilterTags(all_=["perennial", environment])
-    return DeploymentFilter(name=DeploymentFilterName(any_=[environment]), tags=tags)
 
 
 def _seen(client: SyncPrefectClient, run: FlowRun) -> RunSeen:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.states import Cancelled, Completed, Pending, Running, State
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Completed, Pending, Running
 
 from blocks.documents import using
 from flows.retraining import retrain

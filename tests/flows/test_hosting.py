@@ -14,7 +14,8 @@ from perennial.hosting.errors import NotHosted
 from perennial.values import Answer
 from perennial.workspace import Workspace
 from tasks.hosting import NoImage, is_hosted
-from tasks.reconciliation import NotDeployed, start_hosting
+from tasks.reconciliation import start_hosting
+from tasks.starting import NotDeployed
 from tests.deployments.kubernetes.world import IMAGES, SLUG, World, kubeconfig, world
 
 

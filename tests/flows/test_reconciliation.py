@@ -1,0 +1,73 @@
+"""Reconciling on a real server: what it starts, gives up and tells, and that one failure hides no other part."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Failed
+
+from blocks.documents import using
+from perennial.periods import Period
+from perennial.records import RetrainingDecided
+from perennial.retraining import Outcome
+from perennial.watch.claims import TRIES
+from perennial.workspace import Workspace
+from tasks.reconciliation import start_overdue
+from tests.builders import make_use_case
+
+SLUG = "shop-returns"
+FEBRUARY = Period.parse("2024-02")
+ASKED = RetrainingDecided(period=FEBRUARY.label, release=None, action="retrain", reasons=("The first.",))
+
+
+@flow
+def retrain(use_case: str, period: str, as_of: str, reason: str) -> None:
+    """A deployment whose runs end before they take anything up, or wait for ever."""
+
+
+@flow
+def making_good(workspace: Workspace) -> list[str]:
+    return start_overdue(workspace)
+
+
+@pytest.fixture
+def asked(server: None, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Workspace]:
+    """An environment with a name of its own, in which a retraining was asked for."""
+    made = make_use_case(tmp_path, rows=1, months=())
+    name = request.node.name.replace("_", "-")[-40:]
+    workspace = Workspace(made.use_case, made.settings.model_copy(update={"environment": name}))
+    workspace.journal.decide(lambda _: ASKED, FEBRUARY.end)
+    with get_client(sync_client=True) as client, using(workspace.settings):
+        client.create_deployment(client.create_flow(retrain), name=name, tags=["perennial", name])
+        yield workspace
+
+
+def started(client: SyncPrefectClient, workspace: Workspace) -> list[FlowRun]:
+    prefix = f"retrain/{workspace.settings.environment}/"
+    return [one for one in client.read_flow_runs() if (one.idempotency_key or "").startswith(prefix)]
+
+
+def test_a_retraining_that_waits_for_its_run_is_not_said_to_be_started_again(asked: Workspace) -> None:
+    assert making_good(asked) == ["start the retraining of entry 1: Nobody has taken it up."]
+    assert making_good(asked) == []
+    with get_client(sync_client=True) as client:
+        [run] = started(client, asked)
+    assert run.parameters["period"] == "2024-02"
+
+
+def test_one_whose_runs_all_end_before_they_take_it_up_is_given_up_and_told(asked: Workspace) -> None:
+    with get_client(sync_client=True) as client:
+        for count in range(TRIES):
+            assert len(making_good(asked)) == 1
+            assert len(started(client, asked)) == count + 1
+            [run] = [one for one in started(client, asked) if one.state and not one.state.is_final()]
+            client.set_flow_run_state(run.id, Failed(message="It does not even start."), force=True)
+        [told] = making_good(asked)
+        assert told.startswith("abandon the retraining of entry 1") and "5 runs" in told
+        assert making_good(asked) == []
+        assert len(started(client, asked)) == TRIES
+    ended = asked.state().requests[1].ended
+    assert ended and ended.outcome is Outcome.ABANDONED and "5 runs" in ended.reason
