@@ -1,8 +1,8 @@
 """What a Prefect server has of one environment, in the form of `deployments.item`; it changes nothing there.
 
 Ours is what bears our names: the work pool and the block of the environment, limits `perennial-...-prod`, deployments
-and automations with the tags `perennial` and `prod`, and those that the code declares by name, so that one whose tags
-were taken away is mended rather than made twice. All else on the server is left alone.
+and automations with the tags `perennial` and `prod`. All else on the server is left alone: what has a declared name and
+not these tags is somebody else's, and refused rather than adopted.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,8 +26,14 @@ from deployments.item import (
     schedule_item,
     trigger_fields,
 )
+from perennial.errors import Permanent
 
 _PAGE = 200
+_A = {DEPLOYMENT: "a deployment", AUTOMATION: "an automation"}
+
+
+class SomebodyElses(Permanent):
+    """What has a declared name on the server does not bear our tags."""
 
 
 @dataclass(frozen=True)
@@ -47,22 +53,23 @@ def observe(client: SyncPrefectClient, environment: str, names: Mapping[str, set
     Args:
         client: Of the server.
         environment: As `prod`.
-        names: Declared names by kind, which are ours whatever their tags say.
+        names: Declared names by kind.
+
+    Raises:
+        SomebodyElses: A declared name is taken by what does not bear our tags.
     """
     flows = {one["id"]: one["name"] for one in _all(client, "/flows/filter")}
     blocks = {_block_name(one): one for one in _all(client, "/block_documents/filter")}
     found = {_deployment_name(one, flows): one for one in _all(client, "/deployments/filter")}
     ids = {name: one["id"] for name, one in found.items()}
-    ours = {name: one for name, one in found.items() if name in names[DEPLOYMENT] or _is_ours(one, environment)}
+    ours = {name: one for name, one in found.items() if _is_ours(one, environment, DEPLOYMENT, name, names)}
     items = [
         *_pools(client, environment),
         *(_block(one, name) for name, one in blocks.items() if name == environment_block(environment)),
         *_limits(client, environment),
         *(_deployment(one, name) for name, one in ours.items()),
         *(item for name, one in ours.items() for item in _schedules(one, name)),
-        *_automations(
-            client, environment, names[AUTOMATION], {identity: name for name, identity in ids.items()}, blocks
-        ),
+        *_automations(client, environment, names, {identity: name for name, identity in ids.items()}, blocks),
     ]
     return Observed(items, ids, {name: one["id"] for name, one in blocks.items()})
 
@@ -82,8 +89,14 @@ def _all(client: SyncPrefectClient, path: str) -> list[dict[str, Any]]:
             return found
 
 
-def _is_ours(found: Mapping[str, Any], environment: str) -> bool:
-    return {MARK, environment} <= set(found["tags"])
+def _is_ours(found: Mapping[str, Any], environment: str, kind: str, name: str, names: Mapping[str, set[str]]) -> bool:
+    is_ours = {MARK, environment} <= set(found["tags"])
+    if name in names[kind] and not is_ours:
+        raise SomebodyElses(
+            f"The server has {_A[kind]} `{name}` without the tags `{MARK}` and `{environment}`, so it may be somebody "
+            f"else's. Nothing was changed. Rename it there; or where it is Perennial's, give it both tags again."
+        )
+    return is_ours
 
 
 def _deployment_name(found: Mapping[str, Any], flows: Mapping[str, str]) -> str:
@@ -145,13 +158,13 @@ def _schedules(found: Mapping[str, Any], deployment: str) -> Iterator[Item]:
 def _automations(
     client: SyncPrefectClient,
     environment: str,
-    names: set[str],
+    names: Mapping[str, set[str]],
     deployments: Mapping[str, str],
     blocks: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[Item]:
     documents = {one["id"]: name for name, one in blocks.items()}
     for found in sorted(_all(client, "/automations/filter"), key=lambda one: str(one["created"])):
-        if found["name"] in names or _is_ours(found, environment):
+        if _is_ours(found, environment, AUTOMATION, found["name"], names):
             automation = AutomationCore.model_validate(found).model_dump(mode="json")
             fields = {
                 "description": automation["description"],

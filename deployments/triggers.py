@@ -6,6 +6,8 @@ from typing import Any
 
 from prefect.events.schemas.automations import EventTrigger
 
+from deployments.item import MARK
+
 RESOURCE = "prefect.resource.id"
 NAME = "prefect.resource.name"
 ROLE = "prefect.resource.role"
@@ -56,6 +58,7 @@ def of_runs(
     )
 
 
-def of_deployment(environment: str) -> dict[str, Any]:
-    """Match what is related to a deployment of the environment."""
-    return {ROLE: "deployment", NAME: environment}
+def of_deployment(environment: str) -> list[dict[str, Any]]:
+    """Match what is related to a deployment of the environment, by its tags too: anybody may call one `prod`."""
+    tags = ({ROLE: "tag", RESOURCE: f"prefect.tag.{tag}"} for tag in (MARK, environment))
+    return [{ROLE: "deployment", NAME: environment}, *tags]

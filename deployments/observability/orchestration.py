@@ -12,6 +12,8 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
 from prometheus_client.core import GaugeMetricFamily
 
+from deployments.item import MARK
+
 _MOST_LATE = 200
 _WAITING = [StateType.SCHEDULED.value, StateType.PENDING.value]
 
@@ -42,7 +44,8 @@ class _Server:
 
     def flows(self) -> dict[str, str]:
         """Names of the deployed flows by id."""
-        wanted = {"deployments": {"name": {"any_": [self._environment]}}}
+        ours = {"name": {"any_": [self._environment]}, "tags": {"all_": [MARK, self._environment]}}
+        wanted = {"deployments": ours}
         return {one["id"]: one["name"] for one in self._ask("/flows/filter", wanted)}
 
     def runs(self, flows: dict[str, str]) -> GaugeMetricFamily:

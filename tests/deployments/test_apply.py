@@ -18,6 +18,7 @@ from deployments.apply import MissingBlock, apply, changes
 from deployments.automations import AutomationSpec, StartRun, automations
 from deployments.definition import InvalidDefinition, read_definition
 from deployments.item import AUTOMATION, BLOCK, DEPLOYMENT, KINDS, LIMIT, SCHEDULE
+from deployments.observed import SomebodyElses
 from deployments.plan import Change
 from deployments.server import NoServerKnown, NotAllowed, ServerAway, server_of
 from perennial.settings import Settings
@@ -172,7 +173,12 @@ def test_a_deployment_that_was_edited_by_hand_is_mended_under_its_id(
     server: Server, client: SyncPrefectClient, settings: Settings
 ) -> None:
     before = server.ask("/deployments/name/train/test")
-    edited = {"tags": [], "paused": True, "concurrency_limit": 9, "job_variables": {"env": {"PERENNIAL_ENV": "prod"}}}
+    edited = {
+        "tags": ["mine", "perennial", "test"],
+        "paused": True,
+        "concurrency_limit": 9,
+        "job_variables": {"env": {"PERENNIAL_ENV": "prod"}},
+    }
     server.ask(f"/deployments/{before['id']}", edited, "PATCH")
     (change,) = changes(client, settings)
     assert set(change.fields) == {"tags", "paused", "concurrency.limit", "job_variables.env.PERENNIAL_ENV"}
@@ -200,7 +206,8 @@ def test_an_automation_that_was_edited_by_hand_is_mended_and_the_others_are_not_
 ) -> None:
     before = {one["name"]: one for one in server.ask("/automations/filter", {})}
     edited = dict(before["retrain on drift (test)"])
-    edited = {name: edited[name] for name in ("name", "trigger", "actions")} | {"description": "mine now", "tags": []}
+    edited = {name: edited[name] for name in ("name", "trigger", "actions")} | {"description": "mine now"}
+    edited["tags"] = ["mine", "perennial", "test"]
     edited["actions"] = [{"type": "do-nothing"}]
     server.ask(f"/automations/{before['retrain on drift (test)']['id']}", edited, "PUT")
     (change,) = apply(client, settings, lambda _: None)
@@ -210,6 +217,24 @@ def test_an_automation_that_was_edited_by_hand_is_mended_and_the_others_are_not_
     assert mended["id"] == before["retrain on drift (test)"]["id"]
     assert mended["actions"] == before.pop("retrain on drift (test)")["actions"]
     assert after == before
+
+
+@pytest.mark.usefixtures("applied")
+def test_what_somebody_else_gave_a_declared_name_is_refused_and_left_alone(
+    server: Server, client: SyncPrefectClient, settings: Settings
+) -> None:
+    deployment, mine = server.ask("/deployments/name/train/test"), automation(server, "retrain on drift (test)")
+    server.ask(f"/deployments/{deployment['id']}", {"tags": ["team-b"]}, "PATCH")
+    before = everything(server)
+    with pytest.raises(SomebodyElses, match="a deployment `train/test` without the tags `perennial` and `test`"):
+        apply(client, settings, lambda _: None)
+    assert everything(server) == before
+    server.ask(f"/deployments/{deployment['id']}", {"tags": deployment["tags"]}, "PATCH")
+    other = server.ask("/automations/", theirs(mine["name"], ["team-b"]))
+    with pytest.raises(SomebodyElses, match=r"an automation `retrain on drift \(test\)` without"):
+        changes(client, settings)
+    server.ask(f"/automations/{other['id']}", None, "DELETE")
+    assert changes(client, settings) == []
 
 
 @pytest.mark.usefixtures("applied")

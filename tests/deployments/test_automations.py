@@ -1,12 +1,17 @@
 """The automations of an environment: what they are called, what they start, and that they stay within it."""
 
 import re
+from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 from prefect.events.actions import ChangeFlowRunState
+from prefect.server.events.schemas.automations import EventTrigger as ServerTrigger
+from prefect.server.events.schemas.events import ReceivedEvent
 
 from deployments.automations import Notify, StartRun, automations
 from deployments.definition import read_definition
+from deployments.explain import mismatches
 
 EVERY = automations("prod", ("custom-webhook/slack-prod",))
 
@@ -47,3 +52,22 @@ def test_a_crashed_run_is_run_again_a_bounded_number_of_times() -> None:
     [restart] = [one for one in EVERY if one.name == "restart crashed runs (prod)"]
     assert restart.trigger.match.root["prefect.run-count"] == ["1", "2"]  # type: ignore[union-attr]
     assert isinstance(restart.actions[0], ChangeFlowRunState)
+
+
+def test_runs_of_a_deployment_that_other_people_call_prod_are_left_alone() -> None:
+    [restart] = [one for one in EVERY if one.name == "restart crashed runs (prod)"]
+    assert covers(restart.trigger, "perennial", "prod", "shop-returns")
+    assert not covers(restart.trigger, "prod", "team-b")
+    assert not covers(restart.trigger, "perennial", "test")
+
+
+def covers(trigger: object, *tags: str) -> bool:
+    """Whether it looks at a crash of a run with these tags of a deployment that is called `prod`."""
+    role, named = "prefect.resource.role", {"prefect.resource.id": "prefect.deployment.1"}
+    related = [{**named, role: "deployment", "prefect.resource.name": "prod"}]
+    related += [{"prefect.resource.id": f"prefect.tag.{tag}", role: "tag"} for tag in tags]
+    resource = {"prefect.resource.id": "prefect.flow-run.1", "prefect.run-count": "1"}
+    told = {"event": "prefect.flow-run.Crashed", "resource": resource, "related": related, "payload": {}}
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    event = ReceivedEvent.model_validate({**told, "id": uuid4(), "occurred": moment, "received": moment})
+    return not list(mismatches(event, ServerTrigger.model_validate(trigger.model_dump(mode="json"))))  # type: ignore[attr-defined]

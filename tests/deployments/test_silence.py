@@ -73,7 +73,8 @@ def running(server: Server) -> tuple[dict[str, Any], list[dict[str, str]]]:
     run = server.ask(f"/deployments/{deployment['id']}/create_flow_run", {"parameters": {"use_case": "shop-returns"}})
     server.ask(f"/flow_runs/{run['id']}/set_state", {"state": {"type": "RUNNING"}, "force": True})
     role = {"prefect.resource.role": "deployment", "prefect.resource.name": "dev"}
-    return run, [{"prefect.resource.id": f"prefect.deployment.{deployment['id']}", **role}]
+    tags = [{"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"} for tag in run["tags"]]
+    return run, [{"prefect.resource.id": f"prefect.deployment.{deployment['id']}", **role}, *tags]
 
 
 def test_a_run_whose_heartbeats_stop_is_crashed_and_run_again_and_people_are_told(
