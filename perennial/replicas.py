@@ -50,7 +50,9 @@ class Report(Frozen):
     rollout: int | None = None
     """Number of the rollout that it takes part in."""
     refused: dict[str, str] = Field({})
-    """Why it did not take on a release (`release/3`) or a rollout (`rollout/2`)."""
+    """Why it did not take on a release (`release/3`) or a rollout (`rollout/2`), through that version's own fault."""
+    waiting: dict[str, str] = Field({})
+    """Why it could not take one on yet, through something else: a store that is away, a lake that lacks a file."""
     counts: dict[str, Counts] = Field({})
     """By `release/<number>` for the champion, `rollout/<number>/canary`, `/baseline` or `/shadow`."""
     answered: int = 0

@@ -32,6 +32,7 @@ class Status:
     version: int | None
     rollout: int | None
     refused: dict[str, str]
+    waiting: dict[str, str]
     trouble: str | None
     """Why the journal cannot be followed now; it answers with what it had."""
     features_at: datetime | None

@@ -7,10 +7,11 @@ from datetime import datetime
 from threading import Lock
 from typing import Any
 
+from perennial.data.engine import QueryFailed
 from perennial.data.online import OnlineFeatures, OnlineQuery
-from perennial.data.queries import load_query
-from perennial.errors import Permanent
-from perennial.model.artifact import Model, load_model
+from perennial.data.queries import QueryLost, load_query
+from perennial.errors import Permanent, Transient
+from perennial.model.artifact import InvalidModel, Model, load_model
 from perennial.model.probe import probe_model
 from perennial.records import Answer as Outcome
 from perennial.state import State
@@ -19,7 +20,11 @@ from serving.answers import Question
 
 
 class VersionRefused(Permanent):
-    """A version does not load, or answers its golden questions otherwise than at the training."""
+    """A version does not load, or answers its golden questions otherwise than at the training: it is its own fault."""
+
+
+class NotLoadedYet(Transient):
+    """A version could not be tried out here, for which it may not be to blame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +77,17 @@ def load(ws: Workspace, state: State, model: str, version: int, as_of: datetime)
     """Make a version ready: its child process, its bytes and its reference tables at the same time.
 
     Raises:
-        VersionRefused: It failed its golden questions, or took the child process down.
-        Permanent: Its artifact or its features query is not what the training wrote.
+        VersionRefused: It failed its golden questions or took the child process down, its artifact or its query is not
+            what the training wrote, or the query does not give what the model asks for.
+        PerennialError: Anything else, such as a store or lake that cannot be read, is not its fault.
     """
+    try:
+        return _load(ws, state, model, version, as_of)
+    except (InvalidModel, QueryLost) as error:
+        raise VersionRefused(f"{type(error).__name__}: {error}") from error
+
+
+def _load(ws: Workspace, state: State, model: str, version: int, as_of: datetime) -> Loaded:
     trained = state.training_of(model)
     query = load_query(ws, trained.query) if trained else None
     with ThreadPoolExecutor(2, thread_name_prefix="loading") as pool:
@@ -82,7 +95,7 @@ def load(ws: Workspace, state: State, model: str, version: int, as_of: datetime)
         made = pool.submit(OnlineFeatures, ws, as_of, query)
         verdict = probed.result()
         if verdict.answer is not Outcome.PASS:
-            raise VersionRefused(verdict.reasons[0])
+            raise (VersionRefused if verdict.answer is Outcome.FAIL else NotLoadedYet)(verdict.reasons[0])
         features, fitted = made.result(), load_model(ws.store, model)
     return _ready(model, version, fitted, features, len(state.accepted))
 
@@ -94,6 +107,10 @@ def refresh(ws: Workspace, state: State, loaded: Loaded, as_of: datetime) -> Loa
 
 
 def _ready(model: str, version: int, fitted: Model, features: OnlineFeatures, known: int) -> Loaded:
-    ready = Loaded(model, version, fitted, features, features.prepared(fitted.encoder), known)
+    try:
+        query = features.prepared(fitted.encoder)
+    except QueryFailed as error:
+        raise VersionRefused(f"Its query does not give what it asks for: {error}") from error
+    ready = Loaded(model, version, fitted, features, query, known)
     _ = ready.reference  # kept in the store now, not while somebody waits for an answer
     return ready

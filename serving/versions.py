@@ -1,4 +1,4 @@
-"""Versions that are ready to answer, or were refused and when to try again; it decides nothing of who answers."""
+"""Versions that are ready to answer, or were not loaded and when to try again; it decides nothing of who answers."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -8,30 +8,33 @@ from time import monotonic
 
 from perennial.state import State
 from perennial.workspace import Workspace
-from serving.loading import Loaded
+from serving.loading import Loaded, VersionRefused
 from serving.telling import tell
 
 WARM = 2
 """Versions kept loaded beside those that answer, for a rollback."""
 PATIENCE = (2.0, 5.0, 15.0, 60.0)
-"""Seconds before a refused version is tried again, the last for ever."""
+"""Seconds before a version that could not be loaded is tried again, the last for ever."""
 
 Loader = Callable[[Workspace, State, str, int, datetime], Loaded]
 
 
 class Versions:
-    """Makes versions ready by a loader, keeps the last ones warm, and remembers what was refused."""
+    """Makes versions ready by a loader, keeps the last ones warm, and remembers what could not be loaded."""
 
     def __init__(self, ws: Workspace, loader: Loader, clock: Callable[[], datetime]) -> None:
         self._ws, self._loader, self._clock = ws, loader, clock
         self._warm: OrderedDict[str, Loaded] = OrderedDict()
         self._again: dict[str, tuple[int, float]] = {}
         self.refused: dict[str, str] = {}
+        """Why a version is not taken on, by what it is needed for: its own fault."""
+        self.waiting: dict[str, str] = {}
+        """Why a version could not be loaded yet, through no fault of its own."""
 
     def ready(
         self, state: State, model: str, version: int, reason: str, loaded: Sequence[Loaded], anew: bool = False
     ) -> Loaded | None:
-        """Return a version from those at hand or loaded now; `None` if it is refused, which is remembered.
+        """Return a version from those at hand or loaded now; `None` if it could not be, which is remembered.
 
         Args:
             state: The journal's.
@@ -45,14 +48,22 @@ class Versions:
         try:
             one = at_hand.get(model) or self._loader(self._ws, state, model, version, self._clock())
         except Exception as error:
-            tries = self._again.get(reason, (0, 0.0))[0]
-            self._again[reason] = (tries + 1, monotonic() + PATIENCE[min(tries, len(PATIENCE) - 1)])
-            self.refused = self.refused | {reason: f"{type(error).__name__}: {error}"}
-            tell("version.refused", what=reason, error=str(error))
+            self._put_off(reason, error)
             return None
         self._again.pop(reason, None)
-        self.refused = {name: why for name, why in self.refused.items() if name != reason}
+        self.refused, self.waiting = _without(self.refused, reason), _without(self.waiting, reason)
         return replace(one, version=version)
+
+    def _put_off(self, reason: str, error: Exception) -> None:
+        tries = self._again.get(reason, (0, 0.0))[0]
+        self._again[reason] = (tries + 1, monotonic() + PATIENCE[min(tries, len(PATIENCE) - 1)])
+        why = {reason: f"{type(error).__name__}: {error}"}
+        if isinstance(error, VersionRefused):
+            self.refused, self.waiting = self.refused | why, _without(self.waiting, reason)
+            tell("version.refused", what=reason, error=str(error))
+        else:
+            self.waiting = self.waiting | why
+            tell("version.waiting", what=reason, error=why[reason])
 
     def may_try(self, reason: str) -> bool:
         """Say whether something was never refused, or long enough ago."""
@@ -66,3 +77,7 @@ class Versions:
         self._warm.pop(champion.model, None)
         while len(self._warm) > WARM:
             self._warm.popitem(last=False)
+
+
+def _without(told: dict[str, str], reason: str) -> dict[str, str]:
+    return {name: why for name, why in told.items() if name != reason}

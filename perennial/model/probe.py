@@ -12,13 +12,19 @@ import sys
 import numpy as np
 from pydantic import ValidationError
 
+from perennial.errors import Transient
 from perennial.records import Answer, Verdict
+from perennial.storage_trouble import StorageFull, StoreRefused
 from perennial.store import Store
 
 TIMEOUT = 120.0
 MEMORY = 4 * 2**30
 TOLERANCE = 1e-6
 """Relative to a score of 1 or more, absolute below: single-precision sums differ that much between processors."""
+
+
+class NotProbed(Transient):
+    """The store could not be read, which says nothing of the model."""
 
 
 def probe_model(store: Store, digest: str, *, timeout: float = TIMEOUT, memory: int = MEMORY) -> Verdict:
@@ -31,20 +37,28 @@ def probe_model(store: Store, digest: str, *, timeout: float = TIMEOUT, memory: 
         memory: Bytes of address space that the child may take.
 
     Returns:
-        PASS, or FAIL with what went wrong; `largest_difference` and `rows` under `numbers`.
+        PASS, or FAIL with what went wrong; `largest_difference` and `rows` under `numbers`. INCONCLUSIVE where the
+        child took too long or was killed, which a busy machine does as well as a model.
+
+    Raises:
+        NotProbed: The child could not read the store.
     """
     command = [sys.executable, "-m", "perennial.model.probe", store.root, store.endpoint, digest, str(memory)]
     try:
         child = subprocess.run(command, capture_output=True, timeout=timeout)  # noqa: S603
     except subprocess.TimeoutExpired:
-        return _fail(f"The model `{digest[:12]}` did not load and answer within {timeout:g} s.")
+        return _unsure(f"The model `{digest[:12]}` did not load and answer within {timeout:g} s.")
     if child.returncode < 0:
-        return _fail(f"Loading the model `{digest[:12]}` ended its process with {_signal(-child.returncode)}.")
+        told = _unsure if -child.returncode == signal.SIGKILL else _fail
+        return told(f"Loading the model `{digest[:12]}` ended its process with {_signal(-child.returncode)}.")
     try:
-        return Verdict.model_validate_json(child.stdout.splitlines()[-1])
+        verdict = Verdict.model_validate_json(child.stdout.splitlines()[-1])
     except (IndexError, ValidationError):
         last = (child.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
         return _fail(f"Loading the model `{digest[:12]}` ended its process with code {child.returncode}: {last[:500]}")
+    if verdict.answer is Answer.INCONCLUSIVE:
+        raise NotProbed(verdict.reasons[0])
+    return verdict
 
 
 def ask(store: Store, digest: str) -> Verdict:
@@ -72,6 +86,10 @@ def _fail(reason: str) -> Verdict:
     return Verdict(answer=Answer.FAIL, reasons=(reason,))
 
 
+def _unsure(reason: str) -> Verdict:
+    return Verdict(answer=Answer.INCONCLUSIVE, reasons=(reason,))
+
+
 def _signal(number: int) -> str:
     return signal.Signals(number).name if number in signal.valid_signals() else f"signal {number}"
 
@@ -86,6 +104,8 @@ def _main(root: str, endpoint: str, digest: str, memory: str) -> None:
     _limit(int(memory))
     try:
         verdict = ask(Store(root, endpoint), digest)
+    except (Transient, StoreRefused, StorageFull) as error:
+        verdict = _unsure(f"{type(error).__name__}: {error}")
     except Exception as error:
         verdict = _fail(f"{type(error).__name__}: {error}")
     print(verdict.model_dump_json())

@@ -32,7 +32,7 @@ from perennial.release.probation import decide_probation
 from perennial.release.releases import NoWayBack, last_good, next_release
 from perennial.release.reports import Counts, Report, read_reports, with_departed
 from perennial.release.rollout_decision import Losses, decide_rollout
-from perennial.release.rollout_evidence import WINDOWS, gather, is_fresh, take_pulse
+from perennial.release.rollout_evidence import WINDOWS, gather, is_fresh, is_refused, take_pulse
 from perennial.serving_spec import Serving
 from perennial.state import Rollout, State, fold
 from perennial.workspace import Workspace
@@ -56,6 +56,8 @@ class Memory:
     """What the release had counted at the looks of the last minutes."""
     losses: dict[str, tuple[datetime, Losses]] = field(default_factory=dict)
     """By what they are about: the moment as of which labels were looked at, and what they showed."""
+    looks_refused: int = 0
+    """At how many looks in a row no replica took the release on."""
     no_way_back: dict[int, datetime] = field(default_factory=dict)
     """By release: when a way back from it was last looked for in vain."""
 
@@ -76,14 +78,9 @@ class View:
     def health(self) -> Verdict:
         """Say how the release that serves does."""
         number = self.champion.number
-        pulse = take_pulse(number, self.reports, self.memory.history, self.now)
-        return decide_health(
-            pulse,
-            self.serving.health,
-            self.serving.trial.alpha,
-            has_served=number in self.state.served,
-            went_back=self.champion.withdraws is not None,
-        )
+        pulse = take_pulse(number, self.reports, self.memory.history, self.now, self.memory.looks_refused)
+        has_served = number in self.state.served
+        return decide_health(pulse, self.serving.health, self.serving.trial.alpha, has_served=has_served)
 
     def trial(self, rollout: Rollout) -> Verdict:
         """Say what a trial showed so far."""
@@ -118,8 +115,8 @@ def guard(ws: Workspace, now: datetime) -> Entry | None:
         The record that was appended, `None` where nothing was to be decided or somebody else was first.
 
     Raises:
-        NoWayBack: The release that serves must be withdrawn, and there is none to go back to. It stays; this is said
-            again every minute.
+        NoWayBack: The release that serves is ill, and there is none to go back to, or it was itself gone back to. It
+            stays; this is said again every minute.
     """
     view = look(ws, now)
     if view is None or any(at > now for at in view.state.released_at.values()):
@@ -154,10 +151,11 @@ def look(ws: Workspace, now: datetime) -> View | None:
 def _remember(view: View) -> None:
     memory, number = view.memory, view.champion.number
     if memory.release != number:
-        memory.release = number
+        memory.release, memory.looks_refused = number, 0
         memory.history.clear()
     if not memory.history or view.now - memory.history[-1][0] >= LOOK:
         memory.history.append((view.now, counted(view.reports, f"release/{number}")))
+        memory.looks_refused = memory.looks_refused + 1 if is_refused(number, view.reports, view.now) else 0
     while view.now - memory.history[0][0] > 2 * WINDOWS[-1]:
         memory.history.popleft()
 
@@ -168,11 +166,28 @@ def _roll_back(view: View) -> Record | None:
     if why is None or (last is not None and view.now - last < REPEAT):
         return None
     try:
+        _require_blame(view, why)
         target = last_good(view.ws, view.state)
     except NoWayBack:
         view.memory.no_way_back[view.champion.number] = view.now
         raise
     return next_release(view.ws, view.state, target.model, target.version, why, withdraws=view.champion.number)
+
+
+def _require_blame(view: View, why: str) -> None:
+    """Only a release that nobody went back to is to blame: what was gone back to served well before.
+
+    So an outage costs one version at most, however long it lasts and however often it comes again.
+
+    Raises:
+        NoWayBack: The release was gone back to.
+    """
+    if view.champion.withdraws is not None:
+        raise NoWayBack(
+            f"Release {view.champion.number} of `{view.ws.use_case.slug}` is ill, and it was gone back to from release "
+            f"{view.champion.withdraws}: version {view.champion.version} served well before, so the cause is another "
+            f"than the version, and it stays. Look at what it rests on, or go back by hand. {why}"
+        )
 
 
 def _why_back(view: View) -> str | None:

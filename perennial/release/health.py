@@ -5,13 +5,13 @@ reads nothing and rolls nothing back.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import log
 
 from perennial.release.checks import Check, bad, doubt, good, verdict_of
 from perennial.release.counting import independent
 from perennial.release.reports import Counts
-from perennial.release.rollout_decision import SILENT, odds, share, threshold
+from perennial.release.rollout_decision import SILENT, odds, share, threshold, told
 from perennial.release.sequential import rate_above
 from perennial.serving_spec import Health
 from perennial.values import Verdict
@@ -31,9 +31,9 @@ class Pulse:
     serving: int
     """Of these: answer by it."""
     refused: Mapping[str, str]
-    """Of these: why not, by replica."""
+    """Of these: why not, by replica, through its own fault."""
     silent: int
-    """Replicas that answered by it, took no leave, and fell silent in the last minutes."""
+    """How often replicas that answered by it fell silent in the last minutes without taking leave."""
     counts: Counts
     """What it did since it was released, over all replicas that ever answered by it."""
     windows: Sequence[Counts] = ()
@@ -41,43 +41,43 @@ class Pulse:
     looks_with_errors: int = 0
     """Of the last looks, how many saw further answers fail."""
     looks_with_slow: int = 0
+    looks_refused: int = 0
+    """How many looks in a row, this one included, no replica took it on."""
+    waiting: Mapping[str, str] = field(default_factory=dict)
+    """Of the replicas: why they could not take it on yet, through no fault of its own."""
 
 
-def decide_health(pulse: Pulse, health: Health, alpha: float, *, has_served: bool, went_back: bool) -> Verdict:
-    """Say whether a release answers in good health.
-
-    A version that was gone back to served well before: when it fails or is slow as well, the cause is not the
-    version, and going further back would not help. What no replica can load is replaced in any case.
+def decide_health(pulse: Pulse, health: Health, alpha: float, *, has_served: bool) -> Verdict:
+    """Say whether a release answers in good health; whether going back would help, the guard knows.
 
     Args:
         pulse: What replicas reported.
         health: Declares the limits.
         alpha: Chance that a healthy release is ever found ill on its counts since it was made.
         has_served: Whether it was in good health before.
-        went_back: Whether a rollback released it.
 
     Returns:
         PASS once it gave `min_answers` within the limits, FAIL if it is shown to be beyond them, else INCONCLUSIVE.
     """
-    checks = [*_on_replicas(pulse, has_served), *_on_rates(pulse, health, alpha, blames=has_served or not went_back)]
-    return verdict_of(checks)
+    return verdict_of([*_on_replicas(pulse, has_served), *_on_rates(pulse, health, alpha)])
 
 
 def _on_replicas(pulse: Pulse, has_served: bool) -> Iterator[Check]:
     if pulse.silent >= SILENT and not has_served:
-        yield bad(f"{pulse.silent} replicas fell silent after they had taken it on.", silent=pulse.silent)
+        yield bad(f"{pulse.silent} times replicas fell silent after they had taken it on.", silent=pulse.silent)
     if not pulse.replicas:
         yield doubt("No replica has reported just now.", replicas=0)
     elif len(pulse.refused) >= pulse.replicas:
-        why = "; ".join(dict.fromkeys(pulse.refused.values()))[:500]
-        yield bad(f"None of {pulse.replicas} replicas takes it on: {why}", replicas=pulse.replicas)
+        said = bad if pulse.looks_refused >= LOOKS else doubt
+        yield said(f"None of {pulse.replicas} replicas takes it on: {told(pulse.refused)}", replicas=pulse.replicas)
     elif not pulse.serving:
-        yield doubt(f"None of {pulse.replicas} replicas answers by it yet.", replicas=pulse.replicas)
+        why = f": {told(pulse.waiting)}" if pulse.waiting else "."
+        yield doubt(f"None of {pulse.replicas} replicas answers by it yet{why}", replicas=pulse.replicas)
     else:
         yield good(f"{pulse.serving} of {pulse.replicas} replicas answer by it.", replicas=pulse.replicas)
 
 
-def _on_rates(pulse: Pulse, health: Health, alpha: float, *, blames: bool) -> Iterator[Check]:
+def _on_rates(pulse: Pulse, health: Health, alpha: float) -> Iterator[Check]:
     counts = pulse.counts
     if counts.answers < health.min_answers:
         yield doubt(f"It gave {counts.answers:,} answers, {health.min_answers:,} say something.")
@@ -89,9 +89,7 @@ def _on_rates(pulse: Pulse, health: Health, alpha: float, *, blames: bool) -> It
         count = getattr(worst, name)
         said = f"{count:,} of {worst.answers:,} answers {what}; {limit:.2%} are allowed."
         numbers = {name: share(count, worst.answers)}
-        if found is not None and not blames:
-            yield doubt(f"{said} It served well before, so the cause is another than the version.", **numbers)
-        elif found is not None and looks >= LOOKS:
+        if found is not None and looks >= LOOKS:
             yield bad(f"{said} {odds(found)}", **numbers)
         elif found is not None or (share(count, worst.answers) or 0.0) > limit:
             yield doubt(f"{said} It may be chance.", **numbers)

@@ -26,7 +26,10 @@ class StaleVerdict(Permanent):
 
 
 class NoWayBack(Permanent):
-    """No earlier release may serve: none passed the gate, served, still loads and was not withdrawn itself."""
+    """No earlier release may serve: none passed the gate, served, still loads and was not withdrawn itself.
+
+    Or going back was tried already and did not help.
+    """
 
 
 def release(ws: Workspace, judged: Judged, as_of: datetime) -> Released:

@@ -21,7 +21,7 @@ from perennial.values import Answer, Verdict
 CHECKS = 4
 """Errors, slowness, disagreement, quality: each gets the same part of alpha."""
 SILENT = 3
-"""Replicas that fell silent while they took part, from which the version is what made them."""
+"""Times that replicas fell silent while they took part, from which the version is what made them."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Evidence:
     taking_part: int
     """Of these: have loaded the version."""
     refused: Mapping[str, str]
-    """Of these: why not, by replica."""
+    """Of these: why not, by replica, through the version's own fault."""
     silent: int
-    """Replicas that took part, took no leave and report no more."""
+    """How often replicas that took part fell silent without taking leave."""
     challenger: Counts
     """What it did, summed over all replicas that ever took part."""
     other: Counts
@@ -60,6 +60,8 @@ class Evidence:
     answers_before: int = 0
     """Answers of the challenger when the present step began."""
     losses: Losses = Losses()
+    waiting: Mapping[str, str] = field(default_factory=dict)
+    """Of the replicas: why they could not load it yet, through no fault of its own."""
 
 
 def decide_rollout(evidence: Evidence, serving: Serving, *, is_last: bool, is_overdue: bool) -> Verdict:
@@ -95,15 +97,16 @@ def threshold(alpha: float, parts: int) -> float:
 def _on_replicas(evidence: Evidence) -> Iterator[Check]:
     replicas, part = evidence.replicas, evidence.taking_part
     if evidence.silent >= SILENT:
-        yield bad(f"{evidence.silent} replicas fell silent while they took part.", silent=evidence.silent)
+        yield bad(f"{evidence.silent} times replicas fell silent while they took part.", silent=evidence.silent)
     if not replicas:
         yield doubt("No replica has reported just now.", replicas=0)
     elif len(evidence.refused) >= replicas:
-        yield bad(f"No replica takes it on: {_told(evidence.refused)}", replicas=replicas)
+        yield bad(f"No replica takes it on: {told(evidence.refused)}", replicas=replicas)
     elif evidence.refused:
-        yield doubt(f"{len(evidence.refused)} of {replicas} replicas refuse it: {_told(evidence.refused)}")
+        yield doubt(f"{len(evidence.refused)} of {replicas} replicas refuse it: {told(evidence.refused)}")
     elif part < replicas:
-        yield doubt(f"{part} of {replicas} replicas have loaded it.", replicas=replicas)
+        why = f": {told(evidence.waiting)}" if evidence.waiting else "."
+        yield doubt(f"{part} of {replicas} replicas have loaded it{why}", replicas=replicas)
     else:
         yield good(f"All {replicas} replicas have loaded it.", replicas=replicas)
 
@@ -195,5 +198,6 @@ def odds(found: float) -> str:
     return f"Chance alone does that at most once in {exp(min(found, log(1e9))):,.0f}."
 
 
-def _told(refused: Mapping[str, str]) -> str:
-    return "; ".join(dict.fromkeys(refused.values()))[:500]
+def told(why: Mapping[str, str]) -> str:
+    """Write what replicas say, each reason once."""
+    return "; ".join(dict.fromkeys(why.values()))[:500]

@@ -19,6 +19,8 @@ FRESH = timedelta(seconds=10)
 SILENCE = timedelta(minutes=10)
 """Age up to which a report that stopped without a farewell is a replica that fell silent; older ones are history."""
 WINDOWS = tuple(timedelta(seconds=one) for one in (10, 30, 60, 300, 600))
+TOGETHER = timedelta(seconds=30)
+"""Replicas that fall silent within that time share a cause, such as their machine, and count once."""
 LOOK_BACK = timedelta(seconds=60)
 
 History = Sequence[tuple[datetime, Counts]]
@@ -34,7 +36,8 @@ def gather(rollout: Rollout, reports: Sequence[Report], losses: Losses, now: dat
     """Return what a trial showed so far."""
     number = rollout.started.number
     live = [one for one in reports if is_fresh(one, now)]
-    refused = _refused(live, f"rollout/{number}")
+    what = f"rollout/{number}"
+    refused = _refused(live, what)
     is_shadow = rollout.started.rollout == "shadow"
     return Evidence(
         replicas=len(live),
@@ -47,24 +50,36 @@ def gather(rollout: Rollout, reports: Sequence[Report], losses: Losses, now: dat
         ),
         answers_before=_answers_before(rollout),
         losses=losses,
+        waiting={one.replica: one.waiting[what] for one in live if what in one.waiting},
     )
 
 
-def take_pulse(release: int, reports: Sequence[Report], history: History, now: datetime) -> Pulse:
+def is_refused(release: int, reports: Sequence[Report], now: datetime) -> bool:
+    """Say whether replicas are there and none takes a release on."""
+    live = [one for one in reports if is_fresh(one, now)]
+    return bool(live) and len(_refused(live, f"release/{release}")) == len(live)
+
+
+def take_pulse(
+    release: int, reports: Sequence[Report], history: History, now: datetime, looks_refused: int = 0
+) -> Pulse:
     """Return what is known of the release that serves."""
     live = [one for one in reports if is_fresh(one, now)]
-    counts = counted(reports, f"release/{release}")
+    what = f"release/{release}"
+    counts = counted(reports, what)
     recent = [one for at, one in history if now - at <= LOOK_BACK] + [counts]
     steps = [added(later, earlier) for earlier, later in pairwise(recent)]
     return Pulse(
         replicas=len(live),
         serving=sum(one.release == release for one in live),
-        refused=_refused(live, f"release/{release}"),
+        refused=_refused(live, what),
         silent=_silent((one for one in reports if one.release == release), now),
         counts=counts,
         windows=[added(counts, before) for span in WINDOWS if (before := _before(history, now - span)) is not None],
         looks_with_errors=sum(one.errors > 0 for one in steps),
         looks_with_slow=sum(one.slow > 0 for one in steps),
+        looks_refused=looks_refused,
+        waiting={one.replica: one.waiting[what] for one in live if what in one.waiting},
     )
 
 
@@ -86,7 +101,13 @@ def _refused(live: Iterable[Report], what: str) -> dict[str, str]:
 
 
 def _silent(reports: Iterable[Report], now: datetime) -> int:
-    return sum(not one.ended and FRESH < now - one.at <= SILENCE for one in reports)
+    """How often replicas fell silent: those of one moment once, and again where one began after the last time."""
+    lost = sorted((one for one in reports if not one.ended and FRESH < now - one.at <= SILENCE), key=lambda one: one.at)
+    times, last = 0, None
+    for one in lost:
+        if last is None or one.started_at > last or one.at - last > TOGETHER:
+            times, last = times + 1, one.at
+    return times
 
 
 def _answers_before(rollout: Rollout) -> int:

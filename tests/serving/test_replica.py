@@ -4,10 +4,17 @@ from collections.abc import Callable
 from datetime import datetime
 from threading import Event
 
+import pyarrow as pa
 import pytest
 
+from perennial.data.lake import MissingPartition
+from perennial.model.artifact import Model, load_reference, save_model
+from perennial.model.constant import Constant
+from perennial.model.encoding import Encoder
+from perennial.model.estimators import estimator
 from perennial.records import RolloutStarted
 from perennial.state import State
+from perennial.storage_trouble import StoreAway
 from perennial.workspace import Workspace
 from serving.loading import Loaded, load
 from serving.replica import NotReady, Replica
@@ -69,6 +76,35 @@ def test_a_release_that_does_not_load_is_refused_and_the_old_one_goes_on(shop: S
     until(20, lambda: "release/2" in replica.report().refused)
     assert "model.ubj" in replica.report().refused["release/2"]
     assert replica.answer(ask(1))[0].release == 1
+
+
+def test_what_could_not_be_loaded_through_something_else_is_not_refused_and_tried_again(shop: Shop, log: Kept) -> None:
+    troubles = iter([MissingPartition("The lake lost a file."), StoreAway("No answer.")])
+
+    def unlucky(ws: Workspace, state: State, model: str, version: int, as_of: datetime) -> Loaded:
+        for trouble in troubles:
+            raise trouble
+        return load(ws, state, model, version, as_of)
+
+    replica = Replica(shop.ws, log, loader=unlucky)
+    shop.serve(shop.trained)
+    replica.start()
+    until(20, lambda: "MissingPartition" in replica.report().waiting.get("release/1", ""))
+    assert replica.report().refused == {}
+    until(30, serves(replica, 1))
+    assert replica.report().waiting == {} and next(troubles, None) is None
+    replica.stop()
+
+
+def test_a_version_whose_query_does_not_give_what_it_asks_for_is_refused(shop: Shop, replica: Replica) -> None:
+    encoder = Encoder(features=("price", "basket"), categories={})
+    model = Model(estimator("majority", "binary"), encoder, Constant(0.3))
+    questions = pa.table({"price": [1.0, 2.0], "basket": [1.0, 2.0]})
+    digest = save_model(shop.ws.store, model, questions, load_reference(shop.ws.store, shop.trained.model))
+    planted = shop.trained.model_copy(update={"model": digest, "key": "planted"})
+    shop.record(planted)
+    shop.serve(shop.register(planted))
+    assert "basket" in until(20, lambda: replica.report().refused.get("release/1"))
 
 
 def test_at_the_start_an_older_release_is_better_than_none(shop: Shop, replica: Replica) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import xgboost
 
-from perennial.model.probe import ask, probe_model
+from perennial.model.probe import NotProbed, ask, probe_model
 from perennial.records import Answer
+from perennial.store import Store
 from tests.model_builders import forge, make_artifact
 
 
@@ -85,10 +86,10 @@ def test_a_changed_model_fails_with_the_reason_of_the_check(tmp_path: Path) -> N
     assert "`model.ubj` was changed after the training" in verdict.reasons[0]
 
 
-def test_a_model_that_takes_too_long_fails(tmp_path: Path) -> None:
+def test_a_model_that_takes_too_long_does_not_pass(tmp_path: Path) -> None:
     store, digest = make_artifact(tmp_path, "majority")
     verdict = probe_model(store, digest, timeout=0.001)
-    assert verdict.answer is Answer.FAIL
+    assert verdict.answer is Answer.INCONCLUSIVE
     assert "within 0.001 s" in verdict.reasons[0]
 
 
@@ -96,3 +97,8 @@ def test_a_model_that_takes_too_much_memory_fails(tmp_path: Path) -> None:
     store, digest = make_artifact(tmp_path, "majority")
     verdict = probe_model(store, digest, memory=60 * 2**20)
     assert verdict.answer is Answer.FAIL
+
+
+def test_a_store_that_cannot_be_read_says_nothing_of_the_model() -> None:
+    with pytest.raises(NotProbed, match="StoreRefused"):
+        probe_model(Store("s3://models", "ftp://127.0.0.1:1"), "0" * 64)

@@ -1,6 +1,8 @@
 """The guard over real journals and reports: every step once, only on evidence, and none after another was first."""
 
 import threading
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -171,6 +173,16 @@ def test_a_release_that_answered_in_good_health_has_served(ws: Workspace) -> Non
     assert guard(ws, after(4)) is None
 
 
+def refused(ws: Workspace, number: int, why: str, seconds: Iterable[int]) -> Entry | None:
+    """Let every replica refuse a release at some looks of the guard, which acts at the last of them."""
+    entries = []
+    for second in seconds:
+        assert not any(entries)
+        replicas(ws, after(second), refused={f"release/{number}": why})
+        entries.append(guard(ws, after(second)))
+    return entries[-1]
+
+
 def ill(ws: Workspace, number: int, at: float, errors: int) -> None:
     replicas(ws, after(at), {f"release/{number}": Counts(answers=100 + errors, errors=errors)})
 
@@ -194,8 +206,7 @@ def test_it_is_rolled_back_past_a_target_that_is_gone(ws: Workspace) -> None:
     released(ws, 3, after(1))
     path = Path(ws.store.uri(f"models/{ws.state().released[1].model}/model.json"))
     path.unlink()
-    replicas(ws, after(2), refused={"release/3": "no such file"})
-    entry = guard(ws, after(2))
+    entry = refused(ws, 3, "no such file", range(2, 5))
     assert entry and isinstance(entry.record, Released) and (entry.record.version, entry.record.withdraws) == (1, 3)
 
 
@@ -203,13 +214,12 @@ def test_without_a_way_back_the_champion_stays_and_it_is_said_once_a_minute(tmp_
     shop = open_shop(tmp_path)
     released(shop, 1)
     released(shop, 2)
-    replicas(shop, after(1), refused={"release/2": "damaged"})
     with pytest.raises(NoWayBack, match=r"Version 2 stays\."):
-        guard(shop, after(1))
-    assert guard(shop, after(2)) is None
-    replicas(shop, after(62), refused={"release/2": "damaged"})
+        refused(shop, 2, "damaged", range(1, 4))
+    assert guard(shop, after(4)) is None
+    replicas(shop, after(64), refused={"release/2": "damaged"})
     with pytest.raises(NoWayBack):
-        guard(shop, after(62))
+        guard(shop, after(64))
     assert shop.state().champion == shop.state().released[1]
 
 
@@ -219,10 +229,85 @@ def test_what_was_gone_back_to_is_not_blamed_for_what_it_shares_with_the_next(ws
     released(ws, 3)
     back = Released(number=4, model=a_model(ws, 0.02), version=2, replaces=3, reason="Bad.", withdraws=3)
     record(ws, back)
-    for second in range(1, 9):
+    record(ws, ReleaseServed(release=4, answers=50, replicas=("a",)))
+    said = []
+    for second in range(1, 90):
         ill(ws, 4, second, errors=20 * second)
-        assert guard(ws, after(second)) is None
+        try:
+            assert guard(ws, after(second)) is None
+        except NoWayBack as error:
+            said.append((second, str(error)))
+    assert [second for second, _ in said] == [4, 64], "told every minute"
+    assert "the cause is another than the version, and it stays" in said[0][1]
+    assert "80 of 180 answers failed" in said[0][1]
     assert ws.state().champion == back
+
+
+def test_what_was_gone_back_to_stays_also_when_no_replica_takes_it_on(ws: Workspace) -> None:
+    released(ws, 2)
+    record(ws, ReleaseServed(release=2, answers=50, replicas=("a",)))
+    entry = refused(ws, 2, "damaged", range(1, 4))
+    assert entry and isinstance(entry.record, Released) and entry.record.withdraws == 2
+    with pytest.raises(NoWayBack, match="gone back to from release 2"):
+        refused(ws, 3, "damaged", range(5, 8))
+
+
+def test_a_lake_or_a_store_that_is_away_costs_no_version(ws: Workspace) -> None:
+    for version in (2, 3, 4):
+        released(ws, version)
+        record(ws, ReleaseServed(release=version, answers=5000, replicas=("a",)))
+    for second in range(1, 30):
+        replicas(ws, after(second), waiting={"release/4": "MissingPartition: the lake lost a file of `weather`"})
+        assert guard(ws, after(second)) is None
+    assert ws.state().champion.number == 4  # type: ignore[union-attr]
+
+
+def test_recurring_outages_cost_one_version_at_most(ws: Workspace) -> None:
+    for version in (2, 3, 4):
+        released(ws, version)
+        record(ws, ReleaseServed(release=version, answers=5000, replicas=("a",)))
+    second = 0
+    for _ in range(3):
+        number = ws.state().champion.number  # type: ignore[union-attr]
+        for phase in (0, 30):
+            bad = 0
+            for _ in range(12):
+                second, bad = second + 1, bad + phase
+                counts = Counts(answers=60 * second + bad, errors=bad)
+                replicas(ws, after(second), {f"release/{number}": counts})
+                with suppress(NoWayBack):
+                    guard(ws, after(second))
+    assert [one.withdraws for one in ws.state().released] == [None, None, None, None, 4]
+
+
+def dying(ws: Workspace, names: str, at: float, started: float) -> None:
+    replicas(ws, after(at), {}, {}, {}, names=tuple(names), started=after(started))
+
+
+def test_replicas_that_die_together_do_not_convict_the_model(ws: Workspace) -> None:
+    released(ws, 2, NOON)
+    dying(ws, "abc", at=5, started=0)
+    dying(ws, "de", at=40, started=8)
+    assert guard(ws, after(40)) is None, "one machine was started again"
+
+
+def test_replicas_that_die_again_and_again_convict_the_model(ws: Workspace) -> None:
+    released(ws, 2, NOON)
+    for round_, names in enumerate(("abc", "def", "ghi")):
+        dying(ws, names, at=10 * round_ + 5, started=10 * round_ + 1)
+    dying(ws, "jkl", at=40, started=31)
+    entry = guard(ws, after(40))
+    assert entry and isinstance(entry.record, Released) and entry.record.withdraws == 2
+    assert entry.record.reason.startswith("Health: 3 times replicas fell silent")
+
+
+def test_replicas_that_die_minutes_apart_convict_the_model(ws: Workspace) -> None:
+    released(ws, 2, NOON)
+    for place, name in enumerate("abc"):
+        dying(ws, name, at=60 * place + 5, started=0)
+    dying(ws, "d", at=140, started=130)
+    entry = guard(ws, after(140))
+    assert entry and isinstance(entry.record, Released) and entry.record.withdraws == 2
 
 
 def test_a_failed_probation_is_rolled_back_also_by_another_guard(ws: Workspace) -> None:
@@ -237,8 +322,7 @@ def test_a_failed_probation_is_rolled_back_also_by_another_guard(ws: Workspace) 
 def test_a_rollback_ends_the_trial_against_what_was_withdrawn(ws: Workspace) -> None:
     released(ws, 2)
     tried(ws, 3)
-    replicas(ws, after(1), refused={"release/2": "damaged"})
-    assert guard(ws, after(1)) and ws.state().rollout is None
+    assert refused(ws, 2, "damaged", range(1, 4)) and ws.state().rollout is None
 
 
 def test_of_many_guards_at_once_one_writes(ws: Workspace) -> None:

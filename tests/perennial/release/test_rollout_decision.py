@@ -42,6 +42,7 @@ def test_enough_good_answers_pass_with_their_numbers() -> None:
     [
         ({"replicas": 0, "taking_part": 0}, "No replica has reported just now"),
         ({"taking_part": 2}, "2 of 3 replicas have loaded it"),
+        ({"taking_part": 0, "waiting": {"a": "StoreAway"}}, "0 of 3 replicas have loaded it: StoreAway"),
         ({"taking_part": 2, "refused": {"a": "no digest"}}, "1 of 3 replicas refuse it: no digest"),
         ({"challenger": counts(answers=199)}, "It gave 199 answers in this step, 200 are asked for"),
         ({"answers_before": 101}, "It gave 199 answers in this step"),
@@ -63,7 +64,7 @@ def test_what_is_not_shown_yet_holds(changes: dict[str, Any], reason: str) -> No
     ("changes", "reason"),
     [
         ({"refused": {"a": "x", "b": "x", "c": "y"}, "taking_part": 0}, "No replica takes it on: x; y"),
-        ({"silent": 3}, "3 replicas fell silent"),
+        ({"silent": 3}, "3 times replicas fell silent"),
         ({"challenger": counts(errors=40)}, "40 of its 300 answers failed"),
         ({"challenger": counts(slow=100)}, "100 of its 300 answers were slow"),
         ({"challenger": counts(difference=90.0, squared_difference=30.0)}, "Its scores differ by 0.3"),
