@@ -1,15 +1,16 @@
-"""What is done beside answering, in a process of its own: the guard every second, the collector every few.
+"""What is done beside answering, in a process of its own: the guard every second, the collector when it is time.
 
-Any number of these processes may run, on any machine; each step is one record of the journal.
+Any number of these processes may run, on any machine; each step is one record of the journal. The guard waits for
+nothing else: it has a thread and a view of the journal of its own.
 """
 
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from threading import Event
+from threading import Event, Thread
 from time import monotonic
 from typing import Any
 
@@ -21,21 +22,34 @@ from serving.settings import read_settings
 from serving.telling import tell
 
 GUARD, SETTLE, COLLECT, AUDIT = 1.0, 1.0, 5.0, 60.0
-"""Seconds between two rounds of each."""
+"""Seconds between two rounds of each while something new is on its way."""
+CALM = 300.0
+"""Seconds between two rounds of collecting and auditing else: a year of them is not to make the journal long."""
+NEW = 600.0
+"""Seconds for which a release, or this process, is new."""
+_LAST = 5.0
+"""Seconds that the guard has to end its last look."""
 
 
 class Duty:
     """One thing to do again and again; what it raises is told, and does not keep the others from theirs."""
 
-    def __init__(self, name: str, do: Callable[[Workspace, datetime], Any], every: float) -> None:
-        self._name, self._do, self._every = name, do, every
-        self._next = monotonic() + every
+    def __init__(self, name: str, do: Callable[[Workspace, datetime], Any], every: float, calm: float = 0.0) -> None:
+        self._name, self._do = name, do
+        self._every, self._calm = every, calm
+        self._next, self._last = monotonic() + every, monotonic()
         self._said = ""
 
-    def turn(self, ws: Workspace) -> None:
+    def turn(self, ws: Workspace, is_calm: Callable[[Workspace], bool]) -> None:
         """Do it if it is time."""
         if monotonic() < self._next:
             return
+        if monotonic() - self._last >= self._calm or not is_calm(ws):
+            self._try(ws)
+            self._last = monotonic()
+        self._next = monotonic() + self._every
+
+    def _try(self, ws: Workspace) -> None:
         try:
             done, said = self._do(ws, now()), ""
             if done is not None:
@@ -44,27 +58,58 @@ class Duty:
             said = f"{type(error).__name__}: {error}"
             if said != self._said:
                 tell(f"{self._name}.failed", error=said)
-        self._said, self._next = said, monotonic() + self._every
+        self._said = said
+
+
+class Calm:
+    """Whether nothing waits for what was answered a moment ago: no version is on trial, and none is new."""
+
+    def __init__(self) -> None:
+        self._release: int | None = None
+        self._since = monotonic()
+
+    def __call__(self, ws: Workspace) -> bool:
+        try:
+            state = ws.state()
+        except Exception:  # the duties themselves say what is wrong
+            return False
+        number = state.champion.number if state.champion else None
+        if number != self._release:
+            self._release, self._since = number, monotonic()
+        return state.rollout is None and monotonic() - self._since > NEW
 
 
 def attend(ws: Workspace, ending: Event) -> None:
     """Do all duties until told to end, and collect once more then."""
     from perennial.release.answers import collect_answers
-    from perennial.release.auditing import audit_answers
     from perennial.release.guarding import guard
-    from serving.ledger import settle
 
-    duties = [
-        Duty("guard", guard, GUARD),
-        Duty("settle", lambda ws, at: settle(ws), SETTLE),
-        Duty("collect", collect_answers, COLLECT),
-        Duty("audit", audit_answers, AUDIT),
-    ]
-    while not ending.wait(0.2):
-        for duty in duties:
-            duty.turn(ws)
+    own = Workspace(ws.use_case, ws.settings)
+    guarding = Thread(target=_go_round, args=(own, [Duty("guard", guard, GUARD)], ending), name="guarding", daemon=True)
+    guarding.start()
+    _go_round(ws, _housekeeping(), ending)
     with suppress(Exception):
         collect_answers(ws, now())
+    guarding.join(_LAST)
+
+
+def _housekeeping() -> list[Duty]:
+    from perennial.release.answers import collect_answers
+    from perennial.release.auditing import audit_answers
+    from serving.ledger import settle
+
+    return [
+        Duty("settle", lambda ws, at: settle(ws), SETTLE),
+        Duty("collect", collect_answers, COLLECT, CALM),
+        Duty("audit", audit_answers, AUDIT, CALM),
+    ]
+
+
+def _go_round(ws: Workspace, duties: Sequence[Duty], ending: Event) -> None:
+    calm = Calm()
+    while not ending.wait(0.2):
+        for duty in duties:
+            duty.turn(ws, calm)
 
 
 def _main(slug: str, host: str, port: str) -> None:
