@@ -19,6 +19,8 @@ from perennial.settings import Settings
 
 PROJECT = Path(__file__).resolve().parents[1]
 _DOCUMENTS = Path(__file__).parent / "environments"
+_PLACES = ("storage_root", "storage_endpoint", "mlflow_tracking_uri", "prefect_api_url")
+"""Fields that no two environments share."""
 _chosen: ContextVar[Settings | None] = ContextVar("settings", default=None)
 
 
@@ -28,6 +30,10 @@ class UnknownEnvironment(Permanent):
 
 class InvalidEnvironment(Permanent):
     """A document, or what overrides it, does not fit."""
+
+
+class AnothersPlace(Permanent):
+    """What overrides where one environment keeps its things would be taken for another's."""
 
 
 def environment_name() -> str:
@@ -55,9 +61,39 @@ def read_document(name: str) -> dict[str, Any]:
     return document
 
 
+def enter(name: str) -> None:
+    """Let this process, and those that it starts, be in an environment.
+
+    Raises:
+        UnknownEnvironment: There is none of that name.
+        AnothersPlace: Variables say where the environment that it was in keeps its things.
+    """
+    read_document(name)
+    _require_own_places(name)
+    os.environ["PERENNIAL_ENV"] = name
+
+
 def read_settings(name: str | None = None) -> Settings:
-    """Return the settings of an environment, by default the one this process is in."""
-    return settings_of(read_document(name or environment_name()))
+    """Return the settings of an environment, by default the one this process is in.
+
+    Raises:
+        AnothersPlace: Variables say where the environment that this process is in keeps its things.
+    """
+    document = read_document(name or environment_name())
+    if name:
+        _require_own_places(name)
+    return settings_of(document)
+
+
+def _require_own_places(name: str) -> None:
+    """One environment never writes into another's storage because a shell still has its variables."""
+    given = [one for field in _PLACES if os.environ.get(one := f"PERENNIAL_{field.upper()}")]
+    if name != environment_name() and given:
+        raise AnothersPlace(
+            f"`{name}` is asked for, but this shell is in `{environment_name()}` (`PERENNIAL_ENV`, dev where it is not "
+            f"set), and {', '.join(f'`{one}`' for one in given)} say where that one keeps its things. Set "
+            f"`PERENNIAL_ENV={name}` with the places of `{name}`, or unset them."
+        )
 
 
 def neighbour_settings(name: str) -> Settings:

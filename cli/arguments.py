@@ -1,6 +1,5 @@
 """What commands have in common: the forms of their arguments, and what these stand for."""
 
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,10 +31,9 @@ def parse_as_of(text: str | None) -> datetime | None:
 def choose_environment(name: str | None) -> None:
     """Let `--env` say which environment is meant, for this process and those that it starts."""
     if name:
-        from blocks.documents import read_document
+        from blocks.documents import enter
 
-        read_document(name)
-        os.environ["PERENNIAL_ENV"] = name
+        enter(name)
 
 
 def environment() -> "Settings":

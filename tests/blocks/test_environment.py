@@ -1,6 +1,7 @@
 """The block standards of Prefect, asked of every block that the package exports."""
 
 import inspect
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -9,8 +10,10 @@ from pydantic import ValidationError
 
 import blocks.environment
 from blocks.documents import (
+    AnothersPlace,
     InvalidEnvironment,
     UnknownEnvironment,
+    enter,
     environment_names,
     read_document,
     read_settings,
@@ -91,6 +94,19 @@ def test_a_list_or_section_that_is_none_names_its_field(field: str, text: str, m
     monkeypatch.setenv(f"PERENNIAL_{field.upper()}", text)
     with pytest.raises(InvalidEnvironment, match=field):
         settings_of({"environment": "dev", "storage_root": "x"})
+
+
+@pytest.mark.parametrize("ask", [read_settings, enter])
+def test_places_of_the_environment_one_is_in_are_not_taken_for_anothers(
+    monkeypatch: pytest.MonkeyPatch, ask: Callable[[str], object]
+) -> None:
+    monkeypatch.setenv("PERENNIAL_ENV", "prod")
+    monkeypatch.setenv("PERENNIAL_STORAGE_ROOT", "s3://models/prod")
+    assert read_settings("prod").storage_root == "s3://models/prod"
+    with pytest.raises(AnothersPlace, match=r"`test` is asked for.* in `prod`.*`PERENNIAL_STORAGE_ROOT` say"):
+        ask("test")
+    monkeypatch.delenv("PERENNIAL_STORAGE_ROOT")
+    assert read_settings("test").storage_root != "s3://models/prod"
 
 
 def test_settings_are_closed() -> None:
