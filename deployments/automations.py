@@ -49,8 +49,10 @@ class AutomationSpec:
     actions: tuple[Action, ...]
 
 
-_SIGNS = ("heartbeat", "Paused", "Suspended", "Completed", "Failed", "Cancelled", "Crashed")
-"""Events of a run that is alive, or whose silence has a reason."""
+_WAITS = ("Paused", "Suspended", "AwaitingRetry", "Scheduled", "Late", "Resuming", "Cancelling")
+_ENDS = ("Completed", "Suppressed", "Failed", "TimedOut", "Cancelled", "Crashed")
+_SIGNS = ("heartbeat", *_WAITS, *_ENDS)
+"""Events of a run that is alive, or whose silence has a reason: `perennial down` hands runs back to wait for `up`."""
 
 
 def automations(environment: str, notifications: tuple[str, ...] = (), pace: Pace = USUAL) -> list[AutomationSpec]:

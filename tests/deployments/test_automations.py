@@ -8,6 +8,7 @@ import pytest
 from prefect.events.actions import ChangeFlowRunState
 from prefect.server.events.schemas.automations import EventTrigger as ServerTrigger
 from prefect.server.events.schemas.events import ReceivedEvent
+from prefect.states import AwaitingRetry, Cancelling, Completed, Late, Scheduled, State, Suspended
 
 from deployments.automations import Notify, StartRun, automations
 from deployments.definition import read_definition
@@ -52,6 +53,13 @@ def test_a_crashed_run_is_run_again_a_bounded_number_of_times() -> None:
     [restart] = [one for one in EVERY if one.name == "restart crashed runs (prod)"]
     assert restart.trigger.match.root["prefect.run-count"] == ["1", "2"]  # type: ignore[union-attr]
     assert isinstance(restart.actions[0], ChangeFlowRunState)
+
+
+@pytest.mark.parametrize("state", [AwaitingRetry(), Scheduled(), Late(), Suspended(), Cancelling(), Completed()])
+def test_a_run_that_was_handed_back_waits_or_ends_is_not_stuck(state: State) -> None:
+    [stuck] = [one for one in EVERY if one.name == "crash stuck runs (prod)"]
+    assert stuck.trigger.after == {"prefect.flow-run.heartbeat"}
+    assert f"prefect.flow-run.{state.name}" in stuck.trigger.expect
 
 
 def test_runs_of_a_deployment_that_other_people_call_prod_are_left_alone() -> None:

@@ -85,10 +85,15 @@ def test_a_run_whose_heartbeats_stop_is_crashed_and_run_again_and_people_are_tol
     run, related = running(server)
     alive, _ = running(server)
     resource = {"prefect.resource.id": f"prefect.flow-run.{run['id']}", "prefect.resource.name": run["name"]}
+    handed, _ = running(server)
+    handed_back = {"prefect.resource.id": f"prefect.flow-run.{handed['id']}", "prefect.resource.name": handed["name"]}
+    post(server, "prefect.flow-run.heartbeat", handed_back, related)
+    waits = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Interrupted by `perennial down`."}
+    server.ask(f"/flow_runs/{handed['id']}/set_state", {"state": waits, "force": True})
     posted_until(server, lambda: "CRASHED" in states(server, run), "prefect.flow-run.heartbeat", resource, related)
     until(60, lambda: states(server, run)[-1] == "SCHEDULED")
     until(60, lambda: received.saying("a run failed or crashed (dev)", run["name"], "No heartbeat for"))
-    assert "CRASHED" not in states(server, alive)
+    assert "CRASHED" not in states(server, alive) + states(server, handed)
 
 
 def test_a_delivery_that_does_not_come_in_its_time_is_told(told: tuple[Server, Received]) -> None:
