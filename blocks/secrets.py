@@ -17,12 +17,20 @@ _SECRET = {
     "AWS_SESSION_TOKEN",
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
+    "PERENNIAL_EMAIL",
     "PERENNIAL_SERVING_TOKENS",
+    "PERENNIAL_SLACK_WEBHOOK",
     "PREFECT_API_AUTH_STRING",
     "PREFECT_API_KEY",
 }
 """Variables whose values are secrets wherever they come from; `load_secrets` adds those that documents name."""
-_WITH_PASSWORD = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "MLFLOW_BACKEND_STORE_URI", "MLFLOW_TRACKING_URI")
+_WITH_PASSWORD = (
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL",
+    "MLFLOW_AUTH_DATABASE_URI",
+    "MLFLOW_BACKEND_STORE_URI",
+    "MLFLOW_TRACKING_URI",
+    "PERENNIAL_EMAIL",
+)
 _NAMES_SOMEBODY = ("_ID", "_USER", "_USERNAME")
 """Ends of variables that say who one is, which is in many texts and no secret."""
 _SHORTEST = 6

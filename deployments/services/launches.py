@@ -13,13 +13,13 @@ from blocks.local import prefect_home
 from blocks.private_server import server_environment
 from blocks.stack import MLFLOW, PREFECT, WORKER, run_folder, serving_name
 from deployments.services.errors import MissingDatabase
+from deployments.services.inherited import ONLINE, SERVER_OF_MLFLOW, SERVER_OF_PREFECT, inherited, of_worker
 from deployments.services.keys import TOKENS, is_secured, keys_of, serving_tokens, storage_keys, write_private
 from perennial.digests import digest_json
 from perennial.model.mlflow_client import tracking_uri
 from perennial.settings import Settings
 from perennial.use_case import UseCase
 
-_NOT_INHERITED = {"PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "MLFLOW_TRACKING_URI"}
 _QUICK = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
@@ -31,16 +31,6 @@ _QUICK = {
 """Prefect records three times as many task runs a second with these as by default."""
 _LEASES = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
 """Slots of concurrency limits are given back also when the server was killed."""
-
-_OF_SERVERS = (
-    "PREFECT_SERVER_API_AUTH_STRING",
-    "PREFECT_SERVER_DATABASE_CONNECTION_URL",
-    "PREFECT_SERVER_ENCRYPTION_KEY",
-    "MLFLOW_BACKEND_STORE_URI",
-    "MLFLOW_FLASK_SERVER_SECRET_KEY",
-    TOKENS,
-)
-"""Not for workers: each hands all of Prefect's variables that it has to its runs, where containers show them."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +68,7 @@ def prefect_launch(settings: Settings, host: str, port: int) -> Launch:
         }
     home.mkdir(parents=True, exist_ok=True)
     command = (sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port))
-    return Launch(PREFECT, command, _environment(variables), address)
+    return Launch(PREFECT, command, inherited(SERVER_OF_PREFECT) | variables, address)
 
 
 def mlflow_launch(settings: Settings, host: str, port: int) -> Launch:
@@ -106,7 +96,7 @@ def mlflow_launch(settings: Settings, host: str, port: int) -> Launch:
     if is_secured(settings):
         variables |= _logins(settings)
         command += ["--app-name", "basic-auth"]
-    return Launch(MLFLOW, tuple(command), _environment(variables), address)
+    return Launch(MLFLOW, tuple(command), inherited(SERVER_OF_MLFLOW) | variables, address)
 
 
 def worker_launch(settings: Settings, api: str, registry: str) -> Launch:
@@ -129,13 +119,10 @@ def worker_launch(settings: Settings, api: str, registry: str) -> Launch:
         **({"PERENNIAL_MLFLOW_TRACKING_URI": registry} if registry else {}),
         "DO_NOT_TRACK": "1",
     }
-    environment = _environment(variables)
-    for of_server in _OF_SERVERS:
-        environment.pop(of_server, None)
     command = ["nice", "-n", "5", "env", "--default-signal=INT,QUIT"]
     command += [sys.executable, "-m", "prefect", "worker", "start"]
     command += ["--pool", pool_name(settings), "--name", worker_name(settings)]
-    return Launch(WORKER, tuple(command), environment, uses=(api, registry))
+    return Launch(WORKER, tuple(command), of_worker(variables), uses=(api, registry))
 
 
 def serving_launch(settings: Settings, use_case: UseCase, host: str, port: int, replicas: int) -> Launch:
@@ -157,7 +144,7 @@ def serving_launch(settings: Settings, use_case: UseCase, host: str, port: int, 
     return Launch(
         serving_name(use_case.slug),
         (*command, "--replicas", str(replicas)),
-        _environment(variables),
+        inherited(ONLINE) | variables,
         f"http://{host}:{port}",
         uses=(str(replicas), digest_json([use_case.model_dump(mode="json"), variables])),
     )
@@ -171,11 +158,6 @@ def pool_name(settings: Settings) -> str:
 def worker_name(settings: Settings) -> str:
     """Return the name under which this machine's worker is known to the server."""
     return f"{os.uname().nodename}-{settings.environment}"
-
-
-def _environment(variables: dict[str, str]) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
-    return {**inherited, **variables}
 
 
 def _registry_database(settings: Settings) -> str:

@@ -5,7 +5,7 @@ import traceback
 
 import pytest
 
-from blocks.secrets import keeping_secrets, load_secrets, missing_secrets
+from blocks.secrets import keeping_secrets, load_secrets, missing_secrets, redacted
 from perennial.errors import Permanent, Transient
 from perennial.settings import Settings
 
@@ -58,6 +58,22 @@ def test_a_secret_in_a_cause_alone_is_kept_too(monkeypatch: pytest.MonkeyPatch) 
         except OSError as cause:
             raise Away("The database did not answer.") from cause
     assert VALUE not in text_of(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MLFLOW_AUTH_DATABASE_URI", f"postgresql://me:{VALUE}@host/logins"),
+        ("PERENNIAL_EMAIL", f"mailtos://me:{VALUE}@mail.example.org?from=ml@example.org"),
+        ("PERENNIAL_SLACK_WEBHOOK", VALUE),
+        ("PERENNIAL_SERVING_TOKENS", f"first-token,{VALUE}"),
+    ],
+)
+def test_what_servers_and_notices_are_given_is_told_by_nobody(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert redacted(f"It said {VALUE}, no.") == "It said ********, no."
 
 
 def test_other_errors_pass_as_they_are() -> None:

@@ -149,6 +149,15 @@ def test_files_and_commands_tell_no_secret(stack: Stack, runs: dict[str, Any], p
         assert found(stack.run(command).stdout, secrets) == set()
 
 
+def test_no_process_is_given_the_secrets_of_another(stack: Stack) -> None:
+    given = {
+        name: found(str(psutil.Process(one.pid).environ()), secrets_of(stack)) for name, one in stack.services.items()
+    }
+    assert given["prefect"] == {"PREFECT_SERVER_API_AUTH_STRING", "PREFECT_SERVER_ENCRYPTION_KEY"}
+    assert given["mlflow"] == {"MLFLOW_TRACKING_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"}
+    assert "PREFECT_SERVER_ENCRYPTION_KEY" not in given["worker"]
+
+
 def test_every_route_of_prefect_asks_who_one_is(stack: Stack) -> None:
     address = stack.services["prefect"].address
     paths = yaml.safe_load(urllib.request.urlopen(f"{address}/openapi.json", timeout=30).read())["paths"]
