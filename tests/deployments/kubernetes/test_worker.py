@@ -97,6 +97,7 @@ def test_the_job_is_what_the_template_promised(ran: Running) -> None:
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert [(policy.__name__, found) for policy in POLICIES if (found := policy([job]))] == []
     assert container["image"] == IMAGE
+    assert container["args"] == ["python", "-m", "prefect.engine"]
     assert container["envFrom"] == [{"configMapRef": {"name": "perennial-environment"}}]
     assert job["spec"]["template"]["spec"]["serviceAccountName"] == "perennial-run"
     assert job["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
