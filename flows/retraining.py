@@ -17,7 +17,7 @@ from perennial.model.requirements import NotEnoughRows
 from perennial.records import Answer, RetrainingClaimed, RetrainingEnded, RolloutStarted
 from perennial.retraining import Outcome
 from perennial.watch.claims import ClaimLost, Suppressed, require_claim
-from perennial.watch.signs_of_life import forget_signs, giving_signs
+from perennial.watch.signs_of_life import giving_signs
 from tasks.monitoring import decide_on_retraining
 from tasks.retraining import claim_retraining, end_retraining, holder_of_claims
 
@@ -43,20 +43,12 @@ def retrain(use_case: str, period: str | None = None, as_of: datetime | None = N
 def renew(this: Occasion, again: bool = False) -> RetrainingEnded | Suppressed:
     """Train and judge a challenger and release it if it passed, as the only run that does; every step is repeatable.
 
-    While it works it gives signs of life, by which others know whether its claim counts. Before each step the claim is
-    looked at, so that a run that was given up for dead, and lives, changes nothing.
-
-    Args:
-        this: What was asked about.
-        again: Try even what was refused before, as a person does who mended the cause.
+    Meanwhile it says that it lives. Before each step the claim is looked at, so that a run that was given up for dead,
+    and lives, changes nothing. `again` tries even what was refused before, as a person does who mended the cause.
     """
-    holder = holder_of_claims()
-    with giving_signs(this.workspace, holder, now):
+    with giving_signs(this.workspace, holder_of_claims(), now):
         claimed = claim_retraining(this.workspace, this.period, this.as_of, again)
-        if not isinstance(claimed, Suppressed):
-            return _hold(this, claimed)
-    forget_signs(this.workspace, holder)
-    return claimed
+        return claimed if isinstance(claimed, Suppressed) else _hold(this, claimed)
 
 
 def _hold(this: Occasion, claimed: RetrainingClaimed) -> RetrainingEnded:

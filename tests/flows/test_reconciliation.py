@@ -10,6 +10,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import Failed
 
 from blocks.documents import using
+from flows import reconciliation
+from flows.reconciliation import NotReconciled, reconcile
 from perennial.periods import Period
 from perennial.records import RetrainingDecided
 from perennial.retraining import Outcome
@@ -71,3 +73,29 @@ def test_one_whose_runs_all_end_before_they_take_it_up_is_given_up_and_told(aske
         assert len(started(client, asked)) == TRIES
     ended = asked.state().requests[1].ended
     assert ended and ended.outcome is Outcome.ABANDONED and "5 runs" in ended.reason
+
+
+def test_a_part_that_fails_in_any_way_hides_no_other_and_is_told_at_the_end(
+    asked: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("The machine at the other end hung up.")
+
+    monkeypatch.setattr(reconciliation, "mend_runs", fail)
+    monkeypatch.setattr(reconciliation, "guard_release", fail)
+    with pytest.raises(NotReconciled) as told:
+        reconcile(SLUG)
+    assert "lost runs: OSError: The machine" in str(told.value)
+    assert f"`{SLUG}`, what serves: OSError" in str(told.value)
+    with get_client(sync_client=True) as client:
+        assert len(started(client, asked)) == 1
+
+
+def test_a_use_case_that_is_declared_wrong_leaves_the_others_alone(asked: Workspace) -> None:
+    broken = Path(asked.settings.use_cases) / "a-broken-one"
+    broken.mkdir()
+    (broken / "use_case.yaml").write_text("title: nothing else\n")
+    with pytest.raises(NotReconciled, match="`a-broken-one`"):
+        reconcile()
+    with get_client(sync_client=True) as client:
+        assert len(started(client, asked)) == 1
