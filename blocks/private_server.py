@@ -38,10 +38,16 @@ def server_environment(home: Path) -> dict[str, str]:
     }
 
 
+def make_home(home: Path) -> None:
+    """Make the folder of a server's database, for its owner alone: it holds Secret blocks beside their key."""
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    home.chmod(0o700)
+
+
 @contextmanager
 def private_server(home: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """Start a server at once and stop it at the end; yields it, still starting, with its password."""
-    home.mkdir(parents=True, exist_ok=True)
+    make_home(home)
     password = secrets.token_urlsafe(32)
     quick = {
         "PREFECT_SERVER_API_AUTH_STRING": f"perennial:{password}",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blocks.local import prefect_home
-from blocks.private_server import server_environment
+from blocks.private_server import make_home, server_environment
 from blocks.stack import MLFLOW, PREFECT, WORKER, run_folder, serving_name
 from deployments.services.errors import MissingDatabase
 from deployments.services.inherited import ONLINE, SERVER_OF_MLFLOW, SERVER_OF_PREFECT, inherited, of_worker
@@ -66,7 +66,7 @@ def prefect_launch(settings: Settings, host: str, port: int) -> Launch:
             "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
             "PREFECT_SERVER_ENCRYPTION_KEY": keys["PREFECT_SERVER_ENCRYPTION_KEY"],
         }
-    home.mkdir(parents=True, exist_ok=True)
+    make_home(home)
     command = (sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port))
     return Launch(PREFECT, command, inherited(SERVER_OF_PREFECT) | variables, address)
 

@@ -1,5 +1,6 @@
 """The private server: it answers only its own process, records what ran, and never outlives it."""
 
+import stat
 import subprocess
 import sys
 import urllib.error
@@ -48,6 +49,7 @@ def test_runs_are_recorded_below_the_storage_root_and_go_on_record_again(
             with get_client(sync_client=True) as client:
                 seen.append(len(client.read_flow_runs()))
     assert seen == [1, 2]
+    assert stat.S_IMODE(prefect_home(settings).stat().st_mode) == 0o700
     assert chosen_settings() is None
 
 

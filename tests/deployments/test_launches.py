@@ -1,9 +1,11 @@
 """How services are started: with which variables, and with none of the secrets that are for another one."""
 
+import stat
 from pathlib import Path
 
 import pytest
 
+from blocks.local import prefect_home
 from deployments.services.launches import Launch, mlflow_launch, prefect_launch, serving_launch, worker_launch
 from perennial.settings import Settings
 from perennial.workspace import Workspace
@@ -50,3 +52,10 @@ def test_each_service_is_given_its_own_secrets_alone(ws: Workspace) -> None:
     }
     assert given == ALL
     assert all("PATH" in one.environment for one in found.values())
+
+
+def test_runs_and_blocks_are_for_their_owner_alone(ws: Workspace) -> None:
+    home = prefect_home(ws.settings)
+    home.mkdir(parents=True, mode=0o755)
+    prefect_launch(ws.settings, "127.0.0.1", 4200)
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
