@@ -11,7 +11,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from deployments.building import with_images, with_known_images
 from deployments.changing import Changer, NotApplied
 from deployments.desired import declared
-from deployments.item import AUTOMATION, DEPLOYMENT, Item
+from deployments.item import AUTOMATION, DEPLOYMENT, LIMIT, Item
 from deployments.notifications import EMAIL, SLACK, notification_blocks, save_blocks
 from deployments.observed import Observed, observe
 from deployments.plan import Change, plan
@@ -72,7 +72,7 @@ def apply(client: SyncPrefectClient, settings: Settings, tell: Callable[[Change]
 
 
 def _observed(client: SyncPrefectClient, settings: Settings, wanted: Iterable[Item]) -> Observed:
-    names = {kind: {one.name for one in wanted if one.kind == kind} for kind in (DEPLOYMENT, AUTOMATION)}
+    names = {kind: {one.name for one in wanted if one.kind == kind} for kind in (DEPLOYMENT, AUTOMATION, LIMIT)}
     return observe(client, settings.environment, names)
 
 
