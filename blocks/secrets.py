@@ -23,7 +23,7 @@ _SECRET = {
     "PREFECT_API_AUTH_STRING",
     "PREFECT_API_KEY",
 }
-"""Variables whose values are secrets wherever they come from; `load_secrets` adds those that documents name."""
+"""Variables whose values are secrets wherever they come from; `know_secrets` adds those that documents name."""
 _WITH_PASSWORD = (
     "PREFECT_SERVER_DATABASE_CONNECTION_URL",
     "MLFLOW_AUTH_DATABASE_URI",
@@ -47,6 +47,11 @@ def missing_secrets(settings: Settings) -> dict[str, str]:
     return {name: block for name, block in settings.secrets.items() if not os.environ.get(name)}
 
 
+def know_secrets(settings: Settings) -> None:
+    """Count the variables that the settings name among those whose values nobody is told."""
+    _SECRET.update(name for name in settings.secrets if not name.endswith(_NAMES_SOMEBODY))
+
+
 def load_secrets(settings: Settings) -> None:
     """Set the environment variables that this process lacks from the Secret blocks that the settings name.
 
@@ -57,7 +62,7 @@ def load_secrets(settings: Settings) -> None:
         MissingSecret: A block does not exist, cannot be read or is empty; the message names the variable and the
             block, never a value.
     """
-    _SECRET.update(name for name in settings.secrets if not name.endswith(_NAMES_SOMEBODY))
+    know_secrets(settings)
     for name, block in missing_secrets(settings).items():
         os.environ[name] = _read(name, block, settings.environment)
 

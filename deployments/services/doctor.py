@@ -5,7 +5,7 @@ never values.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -43,6 +43,7 @@ def examine(now: Callable[[], datetime]) -> Iterator[Finding]:
         now: The clock of this machine, to be compared with the server's.
     """
     from blocks.documents import read_settings
+    from blocks.secrets import know_secrets, redacted
     from deployments.services import examining_machine, examining_server, examining_services
 
     yield from examining_machine.installation()
@@ -52,9 +53,11 @@ def examine(now: Callable[[], datetime]) -> Iterator[Finding]:
         yield problem("environment", str(error), "Mend the document in blocks/environments/ or the variable.")
         return
     yield ok("environment", f"`{settings.environment}` is valid; it keeps its things in `{settings.storage_root}`.")
+    know_secrets(settings)
     checks = (*examining_machine.CHECKS, *examining_server.checks(now), *examining_services.checks(now))
     for check in checks:
-        yield from _guarded(check, settings)
+        for one in _guarded(check, settings):
+            yield replace(one, summary=redacted(one.summary), remedy=redacted(one.remedy))
 
 
 def _guarded(check: Check, settings: Settings) -> Iterator[Finding]:

@@ -1,17 +1,20 @@
 """What `perennial doctor` looks for on this machine: Python, packages, storage, disk, secrets, pid files."""
 
+import os
 import re
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from uuid import uuid4
 
 from blocks.documents import PROJECT
-from blocks.secrets import missing_secrets
+from blocks.secrets import keeping_secrets, missing_secrets
 from blocks.stack import own_folder, read_keys, read_stack, run_folder
 from deployments.services.doctor import Check, Finding, ok, problem
+from deployments.services.keys import storage_keys
 from perennial.settings import Settings
 from perennial.store import Store
 
@@ -75,9 +78,8 @@ def _installed(name: str) -> str | None:
 def _storage(settings: Settings) -> Iterator[Finding]:
     root = settings.storage_root
     try:
-        store, probe = Store(root, settings.storage_endpoint), uuid4().hex.encode()
-        store.put("run/probe", probe)
-        is_same = store.get("run/probe") == probe
+        with _having(storage_keys(settings) if "://" in root else {}):
+            is_same = _is_kept(Store(root, settings.storage_endpoint))
     except Exception as error:  # obstore, botocore and the file system each have their own
         said = f"`{root}` cannot be written: {type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
         keys = "Check that it exists, and that AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY may write to it."
@@ -87,6 +89,30 @@ def _storage(settings: Settings) -> Iterator[Finding]:
         yield ok("storage", f"`{root}` can be written and read.")
     else:
         yield problem("storage", f"`{root}` returned something else than was written.", "Check the storage itself.")
+
+
+def _is_kept(store: Store) -> bool:
+    """Write something under a name that no other doctor uses, read it, and remove it."""
+    probe = uuid4().hex
+    path = f"run/probe-{probe}"
+    store.put(path, probe.encode())
+    try:
+        return store.get(path) == probe.encode()
+    finally:
+        store.delete(path)
+
+
+@contextmanager
+def _having(variables: dict[str, str]) -> Iterator[None]:
+    """Lend the process variables that it lacks; errors are told without their values."""
+    lent = {name: value for name, value in variables.items() if not os.environ.get(name)}
+    os.environ.update(lent)
+    try:
+        with keeping_secrets():
+            yield
+    finally:
+        for name in lent:
+            del os.environ[name]
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
