@@ -39,8 +39,8 @@ from perennial.workspace import Workspace
 
 LOOK = timedelta(seconds=0.9)
 """Least time between two looks that are remembered."""
-COMPARING = timedelta(seconds=10)
-"""Labels are looked at as of every tenth second."""
+COMPARING, LATER = timedelta(seconds=10), timedelta(minutes=10)
+"""Labels are looked at as of every tenth second, and as of every tenth minute once that has gone on for as long."""
 REPEAT = timedelta(minutes=1)
 """Time after which a way back is looked for again where there was none."""
 
@@ -58,6 +58,8 @@ class Memory:
     """By what they are about: the moment as of which labels were looked at, and what they showed."""
     looks_refused: int = 0
     """At how many looks in a row no replica took the release on."""
+    comparing: dict[str, datetime] = field(default_factory=dict)
+    """By what it is about: since when labels are looked at."""
     no_way_back: dict[int, datetime] = field(default_factory=dict)
     """By release: when a way back from it was last looked for in vain."""
 
@@ -248,9 +250,11 @@ def _probation_losses(view: View) -> Losses:
 
 def _losses(view: View, about: str, since: Record, new: str, old: str, condition: str) -> Losses:
     """Compare two models, again only after `COMPARING` at the earliest, as it reads all that was logged."""
-    as_of = view.now - (view.now - view.now.min.replace(tzinfo=view.now.tzinfo)) % COMPARING
+    began = view.memory.comparing.setdefault(about, view.now)
+    every = COMPARING if view.now - began < LATER else LATER
+    as_of = view.now - (view.now - view.now.min.replace(tzinfo=view.now.tzinfo)) % every
     known = view.memory.losses.get(about)
-    if known is not None and known[0] == as_of:
+    if known is not None and known[0] >= as_of:
         return known[1]
     batches = _collected_since(view.entries, since)
     trained = view.state.training_of(new)

@@ -21,8 +21,9 @@ from perennial.release.rollout_decision import Losses
 from perennial.workspace import Workspace
 
 Vector = NDArray[np.float64]
-MOST_BATCHES, MOST_ROWS = 1000, 20_000
-"""Of the oldest: enough to tell any difference that matters, and a bound of the time and memory that a look takes."""
+MOST_BATCHES, MOST_ROWS, MOST_PER_HOUR = 20_000, 20_000, 50
+"""Of the oldest, and after those of each hour: enough to tell any difference that matters, also one that begins late,
+and a bound of the time and memory that a look takes. What was compared once is compared at every later look."""
 CLIP = 4.0
 """A squared error counts as at most so many variances of the label, so that one row cannot decide."""
 
@@ -110,7 +111,9 @@ def _keep_rows(
         f"SELECT * FROM {LOGGED} WHERE ({comparison.condition}) AND {has_features(*encoders)} AND {mature} "
         f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY asked_at, prediction_id) = 1) LEFT JOIN "
         f"(SELECT {key}, arg_max(label, known_at) AS label FROM labels GROUP BY {key}) USING ({key}) "
-        f"ORDER BY asked_at, prediction_id LIMIT {MOST_ROWS}",
+        f"QUALIFY row_number() OVER (ORDER BY asked_at, prediction_id) <= {MOST_ROWS} OR row_number() OVER "
+        f"(PARTITION BY date_trunc('hour', asked_at) ORDER BY asked_at, prediction_id) <= {MOST_PER_HOUR} "
+        f"ORDER BY asked_at, prediction_id",
     )
     return int(engine.scalar("SELECT count(*) FROM comparable"))
 

@@ -418,6 +418,15 @@ def test_labels_are_looked_at_every_tenth_second(ws: Workspace, monkeypatch: pyt
     assert looked == [after(0), after(10), after(20)]
 
 
+def test_labels_are_looked_at_less_often_after_a_while(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[datetime] = []
+    monkeypatch.setattr(guarding, "compare", lambda ws, what, as_of: looked.append(as_of) or Losses())
+    tried(ws, 2)
+    for second in (0, 595, 605, 1190, 1205, 1790):
+        guard(ws, after(second))
+    assert looked == [after(0), after(590), after(600), after(1200)]
+
+
 def test_what_a_dead_replica_counted_is_not_forgotten_when_its_report_is_cleared_away(ws: Workspace) -> None:
     tried(ws, 2)
     replicas(ws, after(1), ARMS, names=("dead", "a", "b"))

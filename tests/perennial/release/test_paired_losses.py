@@ -9,6 +9,7 @@ import pytest
 from perennial.model.artifact import load_model
 from perennial.model.constant import Constant
 from perennial.records import Answer, Judged, ProbationEnded, Released, ReleaseServed, RolloutEnded, Verdict
+from perennial.release import paired_losses
 from perennial.release.guarding import guard
 from perennial.release.paired_losses import Comparison, NotComparable, compare
 from perennial.release.predictions import predict
@@ -47,6 +48,18 @@ def test_the_difference_of_the_brier_scores_is_that_of_the_models(shop: Shop, ro
     swapped = losses(shop.ws, shop.trained.model, half.model, ["online.a", "online.b"])
     assert np.allclose(found.values, -swapped.values)
     assert found.difference == pytest.approx(swapped.difference) and found.difference > 0
+
+
+def test_beyond_the_first_rows_some_of_each_hour_are_compared(
+    shop: Shop, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paired_losses, "MOST_ROWS", 10)
+    monkeypatch.setattr(paired_losses, "MOST_PER_HOUR", 2)
+    collect(shop.ws, "online.a", rows[:150], LATE)
+    collect(shop.ws, "online.b", rows[150:], LATE.replace(hour=3))
+    later = LATE.replace(hour=4)
+    found = losses(shop.ws, shop.trained.model, shop.trained.model, ["online.a", "online.b"], later)
+    assert found.compared == 10 + 2
 
 
 def test_a_model_loses_nothing_against_itself(shop: Shop, rows: list[dict[str, Any]]) -> None:
