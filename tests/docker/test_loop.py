@@ -76,7 +76,8 @@ def test_a_rollout_and_a_rollback_happen_while_three_containers_answer(stage: St
         until_served(stage, first)
 
         trained = stage.ws.state().trained[-1]
-        Models(stage.ws, trained).make("good")
+        made = Models(stage.ws, trained).make("good")
+        stage.register()
         stage.run("deploy/test", use_case="shop-returns")
         began = time()
         assert any(isinstance(one, RolloutStarted) for one in records(stage))
@@ -100,7 +101,7 @@ def test_a_rollout_and_a_rollback_happen_while_three_containers_answer(stage: St
             assert inspect(identity)["State"]["Running"] and inspect(identity)["RestartCount"] == 0
             assert inspect(identity)["Image"] == image
     print(f"seconds until all three answered by it: {times}")
-    assert (second.rollout, second.image) == (1, image)
+    assert (second.version, second.rollout, second.image) == (made.version, 1, image)
     assert (back.withdraws, back.model, back.image) == (second.number, first.model, image)
     assert [one for one in asked if not one.is_answered] == []
     assert {one.release for one in asked} == {first.number, second.number, back.number}
