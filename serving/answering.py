@@ -1,15 +1,16 @@
-"""A batch of questions, each scored by the arm that its key belongs to; a failing canary is the champion's to mend."""
+"""A batch of questions, each scored by the arm that its key belongs to; a failing canary is the champion's to mend.
+
+A row without a score is asked of another version that is loaded: only where that has one it speaks against the first.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from time import perf_counter
 from typing import Literal
 
 from serving.answers import Answer, Arm, Question
 from serving.arms import arm_of
 from serving.loading import Loaded, Scored
-from serving.queueing import queued_seconds
 from serving.reporting import Tally
 
 
@@ -34,6 +35,8 @@ class Lineup:
     champion: Loaded
     since: datetime
     trial: Trial | None = None
+    previous: Loaded | None = None
+    """What served well before and is still loaded."""
 
     @property
     def loaded(self) -> list[Loaded]:
@@ -48,6 +51,13 @@ class Lineup:
             return trial.baseline, f"rollout/{trial.number}/baseline", trial.since
         return self.champion, f"release/{self.release}", self.since
 
+    def beside(self, arm: Arm) -> Loaded | None:
+        """Return another version that can be asked what an arm has no score for."""
+        trial = self.trial
+        if trial and arm == "canary":
+            return self.champion
+        return self.previous or (trial.challenger if trial and trial.kind == "canary" else None)
+
 
 def answer_questions(lineup: Lineup, questions: Sequence[Question], tally: Tally) -> list[Answer]:
     """Score some questions, in their order."""
@@ -55,15 +65,8 @@ def answer_questions(lineup: Lineup, questions: Sequence[Question], tally: Tally
     for place, question in enumerate(questions):
         places.setdefault(_arm(lineup, question.key), []).append(place)
     answers: dict[int, Answer] = {}
-    again: list[int] = []
     for arm, mine in places.items():
-        given = _pass(lineup, arm, [questions[place] for place in mine], tally)
-        answers |= dict(zip(mine, given, strict=True))
-        if arm == "canary":
-            again = [place for place, one in zip(mine, given, strict=True) if one.score is None]
-    if again:
-        mended = _pass(lineup, "champion", [questions[place] for place in again], tally)
-        answers |= dict(zip(again, mended, strict=True))
+        answers |= dict(zip(mine, _answered(lineup, arm, [questions[place] for place in mine], tally), strict=True))
     return [answers[place] for place in range(len(questions))]
 
 
@@ -72,13 +75,35 @@ def _arm(lineup: Lineup, key: str) -> Arm:
     return arm_of(key, trial.number, trial.share) if trial and trial.kind == "canary" else "champion"
 
 
-def _pass(lineup: Lineup, arm: Arm, questions: Sequence[Question], tally: Tally) -> list[Answer]:
+def _answered(lineup: Lineup, arm: Arm, questions: Sequence[Question], tally: Tally) -> list[Answer]:
     loaded, name, since = lineup.by(arm)
-    began, queued = perf_counter(), queued_seconds()
-    scored = loaded.score(questions)
-    seconds, waited = perf_counter() - began, queued_seconds() - queued
-    tally.add(name, len(scored), sum(one.score is None for one in scored), seconds, since, waited)
-    return [_answer(lineup, arm, loaded, *both, seconds) for both in zip(questions, scored, strict=True)]
+    scored, seconds, waited = loaded.score(questions)
+    given = [_answer(lineup, arm, loaded, *both, seconds) for both in zip(questions, scored, strict=True)]
+    failed = [place for place, one in enumerate(scored) if one.score is None]
+    again = _asked_beside(lineup, arm, [questions[place] for place in failed], tally) if failed else []
+    excused = sum(one.score is None for one in again)
+    tally.add(name, len(scored) - excused, len(failed) - excused, seconds, since, waited)
+    for place, one in zip(failed, again, strict=False):
+        if one.score is None:
+            given[place] = replace(given[place], of_row=scored[place].is_alone and one.of_row)
+        elif arm == "canary":
+            given[place] = one
+    return given
+
+
+def _asked_beside(lineup: Lineup, arm: Arm, questions: Sequence[Question], tally: Tally) -> list[Answer]:
+    """Ask another version, of which only the answers that replace those of a canary count."""
+    other = lineup.beside(arm)
+    if other is None:
+        return []
+    scored, seconds, waited = other.score(questions)
+    if arm == "canary":
+        _, name, since = lineup.by("champion")
+        tally.add(name, sum(one.score is not None for one in scored), 0, seconds, since, waited)
+    return [
+        replace(_answer(lineup, "champion", other, question, one, seconds), of_row=one.score is None and one.is_alone)
+        for question, one in zip(questions, scored, strict=True)
+    ]
 
 
 def _answer(lineup: Lineup, arm: Arm, loaded: Loaded, question: Question, scored: Scored, seconds: float) -> Answer:

@@ -39,5 +39,7 @@ class Answer:
     """Digest of what the features were computed from: query and deliveries."""
     seconds: float
     """Time of features and model."""
+    of_row: bool = False
+    """Another version has no score for it either, so that the row is to blame and not the version."""
     shadow: "Answer | None" = field(default=None, compare=False)
     """What the challenger said of the same row; never shown to the caller."""

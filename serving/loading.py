@@ -1,11 +1,13 @@
 """A version made ready to answer: probed in a child process, loaded, its features materialised; it swaps nothing."""
 
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
-from typing import Any
+from time import perf_counter
+from typing import Any, NamedTuple
 
 from perennial.data.engine import QueryFailed
 from perennial.data.online import OnlineFeatures, OnlineQuery
@@ -17,6 +19,10 @@ from perennial.records import Answer as Outcome
 from perennial.state import State
 from perennial.workspace import Workspace
 from serving.answers import Question
+from serving.queueing import queued_seconds
+
+SEARCH = 0.2
+"""Seconds for finding the rows that make a pass fail: others wait meanwhile."""
 
 
 class VersionRefused(Permanent):
@@ -34,6 +40,18 @@ class Scored:
     score: float | None
     error: str | None
     features: dict[str, Any]
+    is_alone: bool = True
+    """Whether it was asked alone, if it has no score: else it may be another row of its pass that failed."""
+
+
+class Pass(NamedTuple):
+    """What a version says of some questions, in their order, and how long it took."""
+
+    scored: Sequence[Scored]
+    seconds: float
+    """Of the first attempt: what a row that fails costs its neighbours afterwards is not the version's slowness."""
+    waited: float
+    """Of these, without a processor."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +71,36 @@ class Loaded:
     def reference(self) -> str:
         return self.features.reference
 
-    def score(self, questions: Sequence[Question]) -> list[Scored]:
-        """Score some questions with one features query. Where that fails, each is tried alone."""
+    def score(self, questions: Sequence[Question]) -> Pass:
+        """Score some questions with one features query. Where that fails, the rows to blame are searched for."""
+        began, queued = perf_counter(), queued_seconds()
+        scored = self._together(questions)
+        seconds, waited = perf_counter() - began, queued_seconds() - queued
+        if isinstance(scored, str):
+            scored = self._apart(questions, scored)
+        return Pass(scored, seconds, waited)
+
+    def _apart(self, questions: Sequence[Question], error: str) -> list[Scored]:
+        """Halve what fails, the largest part first: what is good is found early, and few bad rows cost few passes."""
+        until = perf_counter() + SEARCH
+        found: dict[int, Scored] = {}
+        failing = deque([(range(len(questions)), error)])
+        while failing:
+            places, error = failing.popleft()
+            if len(places) == 1 or perf_counter() > until:
+                found |= {place: Scored(None, error, {}, is_alone=len(places) == 1) for place in places}
+                continue
+            middle = len(places) // 2
+            for half in (places[:middle], places[middle:]):
+                tried = self._together([questions[place] for place in half])
+                if isinstance(tried, str):
+                    failing.append((half, tried))
+                else:
+                    found |= dict(zip(half, tried, strict=True))
+        return [found[place] for place in range(len(questions))]
+
+    def _together(self, questions: Sequence[Question]) -> list[Scored] | str:
+        """Score some questions, or say why that failed."""
         try:
             with self.lock:
                 asked = self.query.ask([one.row for one in questions])
@@ -62,9 +108,7 @@ class Loaded:
             rows = zip(scores.tolist(), asked.dicts(), strict=True)
             return [_scored(float(score), features) for score, features in rows]
         except Exception as error:
-            if len(questions) == 1:
-                return [Scored(None, f"{type(error).__name__}: {str(error)[:300]}", {})]
-            return [self.score([one])[0] for one in questions]
+            return f"{type(error).__name__}: {str(error)[:300]}"
 
 
 def _scored(score: float, features: dict[str, Any]) -> Scored:

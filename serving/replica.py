@@ -273,8 +273,8 @@ class Replica:
                 return False
             if now_there is not None and now_there.release > lineup.release:
                 return False
-            self._lineup = lineup
             self._versions.keep(now_there.loaded if now_there else [], lineup.champion)
+            self._lineup = replace(lineup, previous=self._versions.previous(target.state))
         if now_there is None or now_there.release != lineup.release:
             self.tally.open(f"release/{lineup.release}", lineup.since)
             tell("swap.done", replica=self.name, release=lineup.release, version=lineup.champion.version)

@@ -57,7 +57,7 @@ class Scoring:
 
         Raises:
             Refused: Too many rows of one key (422), too much waits (503), no answer in time (504), or no score for a
-                row (500).
+                row: by this version (500), or by another one either (422).
         """
         rows, contract, asked_at = asked.rows, self.contract, self._clock()
         if unknown := contract.unknown_categories(rows):
@@ -77,6 +77,15 @@ class Scoring:
         except ScoringFailed as error:
             raise Refused(500, "scoring", "The rows could not be scored. Nothing is wrong with them.") from error
         self._metrics.answered(answers)
-        if failed := [number for number, one in enumerate(answers) if one.score is None]:
-            raise Refused(500, "no-score", f"There is no score for row {failed[0]} (of {len(failed)} such rows).")
+        _require_scores(answers)
         return answers
+
+
+def _require_scores(answers: Sequence[Answer]) -> None:
+    failed = [number for number, one in enumerate(answers) if one.score is None]
+    for number in failed:
+        if answers[number].of_row:
+            why = f"No version has a score for row {number}: its fields are valid, and make no sense together."
+            raise Refused(422, "unscorable", why)
+    if failed:
+        raise Refused(500, "no-score", f"There is no score for row {failed[0]} (of {len(failed)} such rows).")

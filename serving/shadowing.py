@@ -4,12 +4,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Condition, Thread
-from time import monotonic, perf_counter
+from time import monotonic
 
 from serving.answering import Trial
 from serving.answers import Answer
 from serving.arms import is_copied
-from serving.queueing import queued_seconds
 from serving.reporting import Tally
 
 WAITING = 200
@@ -93,11 +92,11 @@ class Shadow:
         chosen = [one for one in answers if is_copied(one.question.key, trial.number, trial.share)]
         if not chosen:
             return list(answers)
-        began, queued = perf_counter(), queued_seconds()
-        given = trial.challenger.score([one.question for one in chosen])
-        seconds, waited = perf_counter() - began, queued_seconds() - queued
+        given, seconds, waited = trial.challenger.score([one.question for one in chosen])
         name = f"rollout/{trial.number}/shadow"
-        self._tally.add(name, len(given), sum(one.score is None for one in given), seconds, trial.since, waited)
+        failed = [said.score is None for said in given]
+        of_row = sum(said.score is None and one.score is None for said, one in zip(given, chosen, strict=True))
+        self._tally.add(name, len(given) - of_row, sum(failed) - of_row, seconds, trial.since, waited)
         pairs = [(said.score, one.score) for said, one in zip(given, chosen, strict=True)]
         self._tally.compare(name, [said - score for said, score in pairs if said is not None and score is not None])
         said = {

@@ -44,7 +44,7 @@ class Versions:
             loaded: What answers now.
             anew: Load it again even if it is at hand.
         """
-        at_hand = {} if anew else {one.model: one for one in loaded} | self._warm
+        at_hand = {} if anew else self._warm | {one.model: one for one in loaded}
         try:
             one = at_hand.get(model) or self._loader(self._ws, state, model, version, self._clock())
         except Exception as error:
@@ -68,6 +68,11 @@ class Versions:
     def may_try(self, reason: str) -> bool:
         """Say whether something was never refused, or long enough ago."""
         return reason not in self._again or monotonic() >= self._again[reason][1]
+
+    def previous(self, state: State) -> Loaded | None:
+        """Return the release that is kept warm and was not taken back, the last that answered; `None` without one."""
+        good = {one.model for one in state.released} - state.withdrawn.keys()
+        return next((one for one in reversed(self._warm.values()) if one.model in good), None)
 
     def keep(self, before: Sequence[Loaded], champion: Loaded) -> None:
         """Keep what answered until now warm, and let go of what is too long ago."""

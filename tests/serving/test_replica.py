@@ -1,6 +1,7 @@
 """A replica follows the journal: it swaps between two requests, refuses what it cannot load, never goes back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from threading import Event
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from perennial.data.lake import MissingPartition
+from perennial.data.online import Asked, Row
 from perennial.model.artifact import Model, load_reference, save_model
 from perennial.model.constant import Constant
 from perennial.model.encoding import Encoder
@@ -16,6 +18,7 @@ from perennial.records import RolloutStarted
 from perennial.state import State
 from perennial.storage_trouble import StoreAway
 from perennial.workspace import Workspace
+from serving import loading
 from serving.loading import Loaded, load
 from serving.replica import NotReady, Replica
 from tests.builders import moment
@@ -185,6 +188,92 @@ def test_a_row_without_features_fails_alone(shop: Shop, replica: Replica) -> Non
     assert answers[1].score is None
     assert answers[1].error
     assert replica.report().counts["release/1"].errors == 1
+
+
+def test_few_rows_without_features_cost_few_passes(
+    shop: Shop, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "SEARCH", 60.0)
+    shop.serve(shop.trained)
+    until(20, lambda: replica.is_ready)
+    passes: list[int] = []
+    champion = replica._lineup.champion  # type: ignore[union-attr]
+
+    class Counting:
+        def ask(self, rows: Sequence[Row]) -> Asked:
+            passes.append(len(rows))
+            return champion.query.ask(rows)
+
+    questions = ask(*range(256))
+    questions[100].row["price"] = questions[200].row["price"] = "no number"
+    scored = replace(champion, query=Counting()).score(questions).scored  # type: ignore[arg-type]
+    assert [place for place, one in enumerate(scored) if one.score is None] == [100, 200]
+    assert len(passes) <= 1 + 2 * 2 * 8
+
+
+def test_the_search_for_bad_rows_ends_and_what_was_not_asked_alone_is_told(
+    shop: Shop, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.serve(shop.trained)
+    until(20, lambda: replica.is_ready)
+    monkeypatch.setattr(loading, "SEARCH", -1.0)
+    good, bad = ask(1, 2)
+    bad.row["price"] = "no number"
+    scored = replica._lineup.champion.score([good, bad]).scored  # type: ignore[union-attr]
+    assert [(one.score, one.is_alone) for one in scored] == [(None, False), (None, False)]
+
+
+def test_a_row_that_another_version_has_no_score_for_either_speaks_against_none(shop: Shop, replica: Replica) -> None:
+    shop.serve(shop.trained)
+    until(20, serves(replica, 1))
+    shop.serve(shop.plant(FLIPPED))
+    until(20, serves(replica, 2))
+    questions = ask(1, 2, 3)
+    questions[1].row["price"] = "no number"
+    answers = replica.answer(questions)
+    assert [one.of_row for one in answers] == [False, True, False] and answers[1].score is None
+    assert [one.version for one in answers] == [2, 2, 2]
+    counts = replica.report().counts["release/2"]
+    assert (counts.answers, counts.errors) == (2, 0)
+
+
+def test_a_row_that_another_version_has_a_score_for_speaks_against_the_one_without(shop: Shop, log: Kept) -> None:
+    class Picky:
+        def ask(self, rows: Sequence[Row]) -> Asked:
+            raise ValueError("It is picky.")
+
+    def loader(ws: Workspace, state: State, model: str, version: int, as_of: datetime) -> Loaded:
+        loaded = load(ws, state, model, version, as_of)
+        return replace(loaded, query=Picky()) if version == 2 else loaded  # type: ignore[arg-type]
+
+    replica = Replica(shop.ws, log, loader=loader)
+    replica.start()
+    shop.serve(shop.trained)
+    until(20, serves(replica, 1))
+    shop.serve(shop.plant(FLIPPED))
+    until(20, serves(replica, 2))
+    answers = replica.answer(ask(1, 2, 3))
+    assert [(one.version, one.score, one.of_row) for one in answers] == [(2, None, False)] * 3
+    counts = replica.report().counts["release/2"]
+    assert (counts.answers, counts.errors) == (3, 3)
+    shop.record(shop.ws.state().released[0].model_copy(update={"number": 3, "withdraws": 2}))
+    until(20, serves(replica, 3))
+    assert replica._lineup.previous is None, "what was taken back is asked nothing"  # type: ignore[union-attr]
+    replica.stop()
+
+
+def test_rows_that_a_canary_and_the_champion_have_no_score_for_speak_against_neither(
+    shop: Shop, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "SEARCH", 60.0)
+    shop.serve(shop.trained)
+    shop.record(started(shop, shop.plant(FLIPPED).model, "canary"))
+    until(20, lambda: replica.status.rollout == 1)
+    questions = ask(*range(40))
+    for one in questions:
+        one.row["price"] = "no number"
+    assert all(one.of_row for one in replica.answer(questions))
+    assert sum(one.answers + one.errors for one in replica.report().counts.values()) == 0
 
 
 def test_with_an_unreadable_journal_it_goes_on_and_says_so(shop: Shop, replica: Replica) -> None:

@@ -11,7 +11,7 @@ import pytest
 from serving import shadowing
 from serving.answering import Trial
 from serving.answers import Answer, Question
-from serving.loading import Scored
+from serving.loading import Pass, Scored
 from serving.reporting import Tally
 from serving.shadowing import Shadow
 from tests.servers import until
@@ -26,10 +26,10 @@ class Challenger:
     def __init__(self) -> None:
         self.begun, self.go_on = Event(), Event()
 
-    def score(self, questions: Sequence[Question]) -> list[Scored]:
+    def score(self, questions: Sequence[Question]) -> Pass:
         self.begun.set()
         assert self.go_on.wait(20)
-        return [Scored(0.5, None, {}) for _ in questions]
+        return Pass([Scored(0.5, None, {}) for _ in questions], 0.01, 0.0)
 
 
 @pytest.fixture
