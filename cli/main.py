@@ -115,10 +115,11 @@ def history(use_case: UseCaseName, as_of: AsOf = None, as_json: Json = False) ->
 
 
 @app.command()
-def status(use_case: SomeUseCase = None, as_json: Json = False) -> None:
+def status(use_case: SomeUseCase = None, env: Env = None, as_json: Json = False) -> None:
     """Show what runs, what is deployed and late, and of each use case what serves and how it does."""
     from cli.status import show_status
 
+    choose_environment(env)
     settings = environment()
     show_status(settings, [open_workspace(slug) for slug in ([use_case] if use_case else slugs())], as_json)
 
@@ -205,7 +206,7 @@ def up(
     env: Env = None,
     as_json: Json = False,
 ) -> None:
-    """Start servers, a worker and the online services here, and apply the environment; twice changes nothing."""
+    """Start servers, a worker and the online services that do not run here; apply where servers or worker are new."""
     from cli.services import up as bring_up
     from deployments.services.bringing_up import Place
 

@@ -31,6 +31,7 @@ _QUICK = {
 """Prefect records three times as many task runs a second with these as by default."""
 _LEASES = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
 """Slots of concurrency limits are given back also when the server was killed."""
+_PAGES = "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,12 @@ def prefect_launch(settings: Settings, host: str, port: int) -> Launch:
         MissingDatabase: The variable is not set.
     """
     home, address = prefect_home(settings), f"http://{host}:{port}"
-    variables = {**server_environment(home), **_QUICK, **_LEASES, "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": address}
+    variables = {
+        **server_environment(home),
+        **_QUICK,
+        **_LEASES,
+        _PAGES: _with_given(address, _PAGES, "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"),
+    }
     if is_secured(settings):
         keys = keys_of(settings)
         database = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
@@ -85,8 +91,8 @@ def mlflow_launch(settings: Settings, host: str, port: int) -> Launch:
     variables = {
         "MLFLOW_BACKEND_STORE_URI": _registry_database(settings),
         **_artifacts(settings),
-        "MLFLOW_SERVER_ALLOWED_HOSTS": _hosts(host, port),
-        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": address,
+        "MLFLOW_SERVER_ALLOWED_HOSTS": _with_given(_hosts(host, port), "MLFLOW_SERVER_ALLOWED_HOSTS"),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": _with_given(address, "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "GIT_PYTHON_REFRESH": "quiet",
@@ -185,6 +191,11 @@ def _artifacts(settings: Settings) -> dict[str, str]:
 
 def _root(settings: Settings) -> str:
     return settings.storage_root if "://" in settings.storage_root else str(Path(settings.storage_root).resolve())
+
+
+def _with_given(own: str, *names: str) -> str:
+    """Add what the environment of this command allows, as the name under which a proxy is known."""
+    return ",".join([own, *(os.environ[name] for name in names if os.environ.get(name))])
 
 
 def _hosts(host: str, port: int) -> str:

@@ -59,3 +59,21 @@ def test_runs_and_blocks_are_for_their_owner_alone(ws: Workspace) -> None:
     home.mkdir(parents=True, mode=0o755)
     prefect_launch(ws.settings, "127.0.0.1", 4200)
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
+
+
+def test_who_else_may_ask_is_added_to_what_the_servers_allow_by_themselves(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {
+        "MLFLOW_SERVER_ALLOWED_HOSTS": "ml.example.org",
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": "https://ml.example.org",
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": "https://runs.example.org",
+    }
+    alone = launches(ws, ws.settings, "10.0.0.1")
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    found = launches(ws, ws.settings, "10.0.0.1")
+    for name, value in given.items():
+        service = "mlflow" if name.startswith("MLFLOW") else "prefect"
+        assert found[service].environment[name] == f"{alone[service].environment[name]},{value}"
+        assert "10.0.0.1:" in alone[service].environment[name]
