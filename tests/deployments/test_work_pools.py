@@ -49,7 +49,10 @@ def test_a_container_has_no_rights_and_a_bound() -> None:
     assert (found.image, found.auto_remove, found.privileged) == ("perennial:latest", True, False)
     assert found.mem_limit == found.memswap_limit == "2g"
     assert found.container_create_kwargs["cap_drop"] == ["ALL"]
-    assert (found.container_create_kwargs["read_only"], list(found.container_create_kwargs["tmpfs"])) == (True, ["/tmp"])
+    assert (found.container_create_kwargs["read_only"], list(found.container_create_kwargs["tmpfs"])) == (
+        True,
+        ["/tmp"],
+    )
     assert found.container_create_kwargs["security_opt"] == ["no-new-privileges"]
     assert configured("docker", privileged=True).privileged is False
 
