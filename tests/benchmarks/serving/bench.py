@@ -92,7 +92,8 @@ def _rounds(up: Sequence[Running], prepared: Prepared, rounds: int, seconds: int
 
 def _conditions(given: argparse.Namespace, load: float) -> str:
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores shared with wrk, load {load:.1f} before; medians of "
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores shared with wrk, load {load:.1f} before and "
+        f"{os.getloadavg()[0]:.1f} after; medians of "
         f"{given.rounds} rounds of {given.seconds} s each, in turn."
     )
 
