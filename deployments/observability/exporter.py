@@ -55,19 +55,22 @@ class PerennialCollector(Collector):
             return [*families, took]
 
     def _of_journals(self) -> list[Metric]:
-        opened = list(self._opened())
-        environment = self._settings.environment
-        return [*journal_metrics(opened, environment), *serving_metrics(opened, environment, self._clock())]
+        environment, labels = self._settings.environment, ("use_case", "environment")
+        up = GaugeMetricFamily("perennial_use_case_up", "Whether the use case is declared right.", labels=labels)
+        opened = {slug: self._opened(slug) for slug in use_case_slugs(Path(self._settings.use_cases))}
+        for slug, workspace in opened.items():
+            up.add_metric([slug, environment], int(workspace is not None))
+        found = [one for one in opened.values() if one]
+        return [up, *journal_metrics(found, environment), *serving_metrics(found, environment, self._clock())]
 
-    def _opened(self) -> Iterator[Workspace]:
-        """Each journal is read once, later only its news; a use case that is declared wrong is left out."""
-        for slug in use_case_slugs(Path(self._settings.use_cases)):
-            if slug not in self._workspaces:
-                try:
-                    self._workspaces[slug] = Workspace.open(slug, self._settings)
-                except PerennialError:
-                    continue
-            yield self._workspaces[slug]
+    def _opened(self, slug: str) -> Workspace | None:
+        """Each journal is read once, later only its news; a use case that is declared wrong has none."""
+        if slug not in self._workspaces:
+            try:
+                self._workspaces[slug] = Workspace.open(slug, self._settings)
+            except PerennialError:
+                return None
+        return self._workspaces[slug]
 
     def _of_server(self) -> list[Metric]:
         environment = self._settings.environment

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from prometheus_client.core import GaugeMetricFamily
 
+from deployments.notices import EXPECTED
 from perennial.errors import PerennialError
 from perennial.records import (
     Accepted,
@@ -70,6 +71,8 @@ def _add(families: _Families, ws: Workspace, entries: tuple[Entry, ...], state: 
     for stage, at in _last_successes(entries).items():
         about = "Moment for which a stage last did its work, in seconds since 1970"
         families.add("last_success_timestamp_seconds", about, slug, at.timestamp(), stage=stage)
+    about = "Time after which the next period should have been done"
+    families.add("expected_within_seconds", about, slug, EXPECTED[ws.use_case.every].total_seconds())
     if state.champion:
         families.add("champion_version", "Version that serves", slug, state.champion.version)
         families.add("release_number", "Number of the release that serves", slug, state.champion.number)
@@ -100,7 +103,12 @@ def _add_measured(families: _Families, slug: str, measured: Measured, primary: s
 
 
 def _last_successes(entries: tuple[Entry, ...]) -> dict[str, datetime]:
-    return {STAGES[type(one.record)]: one.at for one in entries if type(one.record) in STAGES}
+    """Backfilling an old period makes nothing older: what counts is the latest moment, not the newest entry."""
+    found: dict[str, datetime] = {}
+    for one in entries:
+        if stage := STAGES.get(type(one.record)):
+            found[stage] = max(one.at, found.get(stage, one.at))
+    return found
 
 
 def _open(state: State) -> int:

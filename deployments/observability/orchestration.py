@@ -4,6 +4,7 @@ Labels come from deployments, work pools and queues that the code declares, neve
 stays bounded however long the server lives.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -13,8 +14,11 @@ from prefect.client.schemas.objects import StateType
 from prometheus_client.core import GaugeMetricFamily
 
 from deployments.item import MARK
+from deployments.triggers import NAME
 
 _MOST_LATE = 200
+_ALWAYS = {"since": "2000-01-01T00:00:00Z", "until": "2200-01-01T00:00:00Z"}
+_AGES = 201 * 366 * 24 * 3600.0
 _WAITING = [StateType.SCHEDULED.value, StateType.PENDING.value]
 
 
@@ -49,13 +53,12 @@ class _Server:
         return {one["id"]: one["name"] for one in self._ask("/flows/filter", wanted)}
 
     def runs(self, flows: dict[str, str]) -> GaugeMetricFamily:
+        """One request per flow; a state that no run is in is 0, so that the first failure is a rise."""
         family = _gauge("flow_runs", "Flow runs that the server knows", "flow", "environment", "state")
-        for state in StateType:
-            if not self._count(self._runs(state.value)):
-                continue
-            for name in sorted(flows.values()):
-                count = self._count({**self._runs(state.value), "flows": {"name": {"any_": [name]}}})
-                family.add_metric([name, self._environment, state.value.lower()], count)
+        for name in sorted(set(flows.values())):
+            counts = self._counts({"flow_runs": self._tagged(), "flows": {"name": {"any_": [name]}}})
+            for state in StateType:
+                family.add_metric([name, self._environment, state.value.lower()], counts[state.value])
         return family
 
     def lateness(self, flows: dict[str, str]) -> GaugeMetricFamily:
@@ -91,11 +94,13 @@ class _Server:
         told = {"resource": {"labels": {"perennial.environment": self._environment}}}
         yield self._lag("event_lag_seconds", "From the newest event of a use case to its arrival at the server", told)
         newest = self._newest({})
-        age = _gauge("event_age_seconds", "Since the newest event of any kind that the server has processed")
+        about = "Since the newest event of any kind that the server has processed, of whichever environment"
+        age = _gauge("event_age_seconds", about, "environment")
         if newest:
-            age.add_metric([], self._since(newest["occurred"]))
+            age.add_metric([self._environment], self._since(newest["occurred"]))
         yield age
-        fired = {"event": {"name": ["prefect.automation.triggered"]}, "resource": {"labels": _REACTIVE}}
+        ours = {"prefect.posture": "Reactive", NAME: f"* ({self._environment})"}
+        fired = {"event": {"name": ["prefect.automation.triggered"]}, "resource": {"labels": ours}}
         yield self._lag("automation_lag_seconds", "From the event that fired an automation last to its firing", fired)
 
     def _lag(self, name: str, about: str, wanted: dict[str, Any]) -> GaugeMetricFamily:
@@ -109,13 +114,15 @@ class _Server:
         return family
 
     def _newest(self, wanted: dict[str, Any]) -> dict[str, Any] | None:
-        ever = {"since": "2000-01-01T00:00:00Z", "until": "2200-01-01T00:00:00Z"}
-        body = {"filter": {"occurred": ever, "order": "DESC", **wanted}, "limit": 1}
+        body = {"filter": {"occurred": _ALWAYS, "order": "DESC", **wanted}, "limit": 1}
         found: list[dict[str, Any]] = self._ask("/events/filter", body)["events"]
         return found[0] if found else None
 
     def _runs(self, state: str) -> dict[str, Any]:
-        return {"flow_runs": {"tags": {"all_": [self._environment]}, "state": {"type": {"any_": [state]}}}}
+        return {"flow_runs": {**self._tagged(), "state": {"type": {"any_": [state]}}}}
+
+    def _tagged(self) -> dict[str, Any]:
+        return {"tags": {"all_": [self._environment]}}
 
     def _due(self, pool: str, queue: str) -> dict[str, Any]:
         due = {"state": {"type": {"any_": _WAITING}}, "expected_start_time": {"before_": self._now.isoformat()}}
@@ -128,14 +135,20 @@ class _Server:
     def _count(self, wanted: dict[str, Any]) -> int:
         return int(self._ask("/flow_runs/count", wanted))
 
+    def _counts(self, wanted: dict[str, Any]) -> Counter[str]:
+        """Count runs by the type of their state: the server's history of them, in one interval that holds all time."""
+        whole = {"history_start": _ALWAYS["since"], "history_end": _ALWAYS["until"]}
+        spans = self._ask("/flow_runs/history", {**whole, "history_interval_seconds": _AGES, **wanted})
+        counts = Counter[str]()
+        for one in (state for span in spans for state in span["states"]):
+            counts[one["state_type"]] += one["count_runs"]
+        return counts
+
     def _ask(self, path: str, body: dict[str, Any]) -> Any:
         return self._client.request("POST", path, json=body).json()
 
     def _since(self, text: str) -> float:
         return max(0.0, (self._now - _moment(text)).total_seconds())
-
-
-_REACTIVE = {"prefect.posture": "Reactive"}
 
 
 def _moment(text: str) -> datetime:

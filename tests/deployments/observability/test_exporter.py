@@ -90,7 +90,12 @@ def test_a_scrape_tells_runs_lateness_queues_and_events(ws: Workspace, server: S
     ids = {}
     for flow in ("pipeline", "train"):
         made = server.ask("/flows/", {"name": flow})
-        about = {"name": "test", "flow_id": made["id"], "tags": ["test"], "work_pool_name": "perennial-test"}
+        about = {
+            "name": "test",
+            "flow_id": made["id"],
+            "tags": ["perennial", "test"],
+            "work_pool_name": "perennial-test",
+        }
         ids[flow] = server.ask("/deployments/", {**about, "entrypoint": "x:y"})["id"]
     in_test(server, "SCHEDULED", 10, ids["train"])
     run = in_test(server, "SCHEDULED", 0, ids["pipeline"])
@@ -105,6 +110,8 @@ def test_a_scrape_tells_runs_lateness_queues_and_events(ws: Workspace, server: S
     assert found[key("perennial_flow_runs", "train", "test", "scheduled")] == 1
     assert found[key("perennial_flow_runs", "pipeline", "test", "completed")] == 1
     assert found[key("perennial_flow_runs", "pipeline", "test", "scheduled")] == 0
+    assert found[key("perennial_flow_runs", "train", "test", "crashed")] == 0
+    assert found[key("perennial_event_age_seconds", "test")] < 60
     assert 600 <= found[key("perennial_flow_run_lateness_seconds", "train", "test")] < 900
     assert found[key("perennial_flow_run_lateness_seconds", "pipeline", "test")] == 0
     assert found[key("perennial_queue_depth", "perennial-test", "default")] == 1
@@ -118,7 +125,8 @@ def test_a_scrape_tells_runs_lateness_queues_and_events(ws: Workspace, server: S
 
 def test_the_automation_lag_is_from_the_event_to_the_firing(ws: Workspace, server: Server) -> None:
     trigger = {"type": "event", "expect": ["perennial.drift.detected"], "posture": "Reactive", "threshold": 1}
-    server.ask("/automations/", {"name": "each", "trigger": trigger, "actions": [{"type": "do-nothing"}]})
+    for name in ("each (test)", "each (prod)"):
+        server.ask("/automations/", {"name": name, "trigger": trigger, "actions": [{"type": "do-nothing"}]})
     labels = {"prefect.resource.id": "perennial.use-case.shop-returns", "perennial.environment": "test"}
     event = {"event": "perennial.drift.detected", "resource": labels}
 
@@ -128,6 +136,8 @@ def test_the_automation_lag_is_from_the_event_to_the_firing(ws: Workspace, serve
         return scraped(ws, server)[1].get(key("automation_lag_seconds", "test"))
 
     assert 3 <= until(60, lag) < 60
+    elsewhere = ws.settings.model_copy(update={"environment": "dev"})
+    assert key("automation_lag_seconds", "dev") not in scraped(Workspace(ws.use_case, elsewhere), server)[1]
 
 
 def test_without_a_server_the_journals_are_told_all_the_same(ws: Workspace) -> None:
@@ -146,7 +156,8 @@ def test_without_a_server_the_journals_are_told_all_the_same(ws: Workspace) -> N
     assert found[key("perennial_model_score_at_judgement", *shop, "roc_auc")] == 0.8
     assert found[key("perennial_score_drift", *shop)] == 0.3
     assert found[key("perennial_findings", *shop, "alert")] == 1
-    assert not any("broken" in one for one in found)
+    assert [one for one in found if "broken" in one] == [key("use_case_up", "broken", "test")]
+    assert found[key("use_case_up", "broken", "test")] == 0 and found[key("use_case_up", *shop)] == 1
 
 
 def test_a_broken_journal_is_a_number_and_hides_no_other(ws: Workspace, tmp_path: Path) -> None:

@@ -71,8 +71,17 @@ def test_alerts_rest_on_metrics_that_there_are(exported: bytes, served: bytes) -
     told = set(re.findall(r"^(perennial_\w+)", (exported + served).decode(), re.MULTILINE))
     of_server = Path(orchestration_metrics.__code__.co_filename).read_text()
     unknown = {name for name in asked - told if f'"{name.removeprefix("perennial_")}"' not in of_server}
-    assert unknown == {"perennial_up"}, "the exporter itself gives that one"
+    assert unknown == {"perennial_up", "perennial_use_case_up"}, "the exporter itself gives those"
     assert len(rules) > 10
+
+
+def test_backfilling_an_old_period_makes_no_stage_older(tmp_path: Path) -> None:
+    ws = make_use_case(tmp_path, rows=5, months=("2024-01", "2024-02"))
+    deliver(ws, "2024-02")
+    deliver(ws, "2024-01")
+    assert [one.at for one in ws.journal.entries()][-1] < NOW
+    [found] = [one for one in journal_metrics([ws], "test") if one.name.endswith("last_success_timestamp_seconds")]
+    assert {one.value for one in found.samples} == {NOW.timestamp()}
 
 
 @with_promtool
