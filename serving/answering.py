@@ -67,6 +67,7 @@ def answer_questions(lineup: Lineup, questions: Sequence[Question], tally: Tally
     answers: dict[int, Answer] = {}
     for arm, mine in places.items():
         answers |= dict(zip(mine, _answered(lineup, arm, [questions[place] for place in mine], tally), strict=True))
+    tally.idle()
     return [answers[place] for place in range(len(questions))]
 
 
@@ -77,6 +78,7 @@ def _arm(lineup: Lineup, key: str) -> Arm:
 
 def _answered(lineup: Lineup, arm: Arm, questions: Sequence[Question], tally: Tally) -> list[Answer]:
     loaded, name, since = lineup.by(arm)
+    tally.running(name, since)
     scored, seconds, waited = loaded.score(questions)
     given = [_answer(lineup, arm, loaded, *both, seconds) for both in zip(questions, scored, strict=True)]
     failed = [place for place, one in enumerate(scored) if one.score is None]

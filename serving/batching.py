@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 
 from serving.answers import Answer, Question
+from serving.queueing import queue_clock
 
+STARVED = 0.25
+"""Part of the timeout without a processor from which being late is the machine's fault."""
 Score = Callable[[Sequence[Question]], Sequence[Answer]]
 
 
@@ -23,6 +26,11 @@ class QueueFull(Exception):
 
 class Late(Exception):
     """There was no answer in time."""
+
+    def __init__(self, is_starved: bool = False) -> None:
+        super().__init__()
+        self.is_starved = is_starved
+        """The scoring thread waited for a processor for a good part of the time, which is no fault of a version."""
 
 
 class ScoringFailed(Exception):
@@ -61,6 +69,7 @@ class Batcher:
         self._queue: deque[_Waiting] = deque()
         self._work: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
         self._busy_since: float | None = None
+        self._queued: Callable[[], float] = lambda: 0.0
         self.waiting = 0
         """Rows that wait for the scoring thread."""
 
@@ -93,9 +102,12 @@ class Batcher:
         self.waiting += len(questions)
         if self._busy_since is None:
             self._hand_over()
+        queued = self._queued()
         deadline = self._loop.call_later(self._timeout, _expire, waiting.answers)
         try:
             return await waiting.answers
+        except Late:
+            raise Late(self._queued() - queued > STARVED * self._timeout) from None
         finally:
             deadline.cancel()
 
@@ -114,6 +126,7 @@ class Batcher:
             self._work.put(batch)
 
     def _run(self) -> None:
+        self._queued = queue_clock()
         while (batch := self._work.get()) is not None:
             questions = [question for waiting in batch for question in waiting.questions]
             try:

@@ -4,6 +4,7 @@ Source: https://docs.kernel.org/scheduler/sched-stats.html, "/proc/<pid>/schedst
 """
 
 import os
+from collections.abc import Callable
 from io import FileIO
 from threading import local
 
@@ -14,12 +15,23 @@ _thread = local()
 
 def queued_seconds() -> float:
     """Return the seconds that this thread has been ready to run without running; always 0 where no kernel tells."""
-    if not hasattr(_thread, "file"):
-        _thread.file = _open()
-    if _thread.file is None:
-        return 0.0
-    _, queued, _ = os.pread(_thread.file.fileno(), 128, 0).split()
-    return int(queued) * _NANO
+    if not hasattr(_thread, "clock"):
+        _thread.clock = queue_clock()
+    clock: Callable[[], float] = _thread.clock
+    return clock()
+
+
+def queue_clock() -> Callable[[], float]:
+    """Return what tells the queued seconds of this thread, also to others and while it is at something."""
+    file = _open()
+
+    def read() -> float:
+        if file is None:
+            return 0.0
+        _, queued, _ = os.pread(file.fileno(), 128, 0).split()
+        return int(queued) * _NANO
+
+    return read
 
 
 def _open() -> FileIO | None:

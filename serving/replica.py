@@ -159,6 +159,10 @@ class Replica:
             self._log.put(answers)
         return answers
 
+    def unanswered(self, rows: int) -> None:
+        """Hear that callers got no answer in time, which is held against the version that is at work."""
+        self.tally.unanswered(rows)
+
     def follow_once(self) -> None:
         """Look at the journal, and begin to load what it asks for newly. A load that takes long holds up nothing."""
         try:

@@ -23,6 +23,9 @@ class AnsweringReplica(Protocol):
     def answer(self, questions: Sequence[Question]) -> Sequence[Answer]:
         """Score one batch, one answer per question in order, and log them; called in the scoring thread alone."""
 
+    def unanswered(self, rows: int) -> None:
+        """Hear that callers got no answer in time, or an exception instead of one."""
+
 
 class HttpSettings(Protocol):
     """What the HTTP service reads of its settings."""

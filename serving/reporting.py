@@ -35,6 +35,7 @@ class Tally:
         self._slower_than = slower_than
         self._arms: dict[str, Arm] = {}
         self._lock = Lock()
+        self._running: tuple[str, datetime] | None = None
 
     def open(self, name: str, since: datetime) -> None:
         """Begin to count an arm, from now on even without an answer."""
@@ -59,6 +60,25 @@ class Tally:
             arm.slow += rows if seconds - waited > self._slower_than else 0
             arm.together += rows * rows
             arm.latency[bisect_left(BUCKETS_MS, seconds * 1000)] += rows
+
+    def running(self, name: str, since: datetime) -> None:
+        """Say that an arm begins a pass: until it is counted, whoever waits in vain waits for it."""
+        self._running = (name, since)
+
+    def unanswered(self, rows: int) -> None:
+        """Count rows whose caller got no answer as errors of the arm whose pass is under way, if there is one."""
+        running = self._running
+        if running is None:
+            return
+        with self._lock:
+            arm = self._arms.setdefault(running[0], Arm(running[1]))
+            arm.answers += rows
+            arm.errors += rows
+            arm.together += rows * rows
+
+    def idle(self) -> None:
+        """Say that no pass is under way."""
+        self._running = None
 
     def compare(self, name: str, differences: Sequence[float]) -> None:
         """Count how far an arm's scores are from the champion's on the same rows."""

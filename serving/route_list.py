@@ -94,6 +94,8 @@ class _Life:
         if self._is_draining():
             raise Refused(503, "draining", "The replica is about to end.", (), AGAIN)
         self._scoring.require_ready()
+        if self._scoring.is_late:
+            raise Refused(503, "late", "A batch takes longer than an answer may. Ask another replica.", (), AGAIN)
         return _json({"ready": True})
 
 

@@ -47,6 +47,11 @@ class Scoring:
         """Whether the scoring thread will not come back."""
         return self.batcher.busy_seconds > max(STUCK, 10 * self.timeout)
 
+    @property
+    def is_late(self) -> bool:
+        """Whether the scoring thread has been at one batch for longer than a caller waits."""
+        return self.batcher.busy_seconds > self.timeout
+
     def require_ready(self) -> None:
         """Refuse (503) while nothing is loaded."""
         if not self._replica.is_ready:
@@ -72,9 +77,12 @@ class Scoring:
             answers = await self.batcher.ask(questions)
         except QueueFull:
             raise Refused(503, "overloaded", "Too many rows wait already. Ask again soon.", (), AGAIN) from None
-        except Late:
+        except Late as late:
+            if not late.is_starved:
+                self._replica.unanswered(len(rows))
             raise Refused(504, "timeout", f"There was no answer within {self.timeout:g} s.", (), AGAIN) from None
         except ScoringFailed as error:
+            self._replica.unanswered(len(rows))
             raise Refused(500, "scoring", "The rows could not be scored. Nothing is wrong with them.") from error
         self._metrics.answered(answers)
         _require_scores(answers)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from threading import Event
+from threading import Event, Thread
 
 import pyarrow as pa
 import pytest
@@ -274,6 +274,31 @@ def test_rows_that_a_canary_and_the_champion_have_no_score_for_speak_against_nei
         one.row["price"] = "no number"
     assert all(one.of_row for one in replica.answer(questions))
     assert sum(one.answers + one.errors for one in replica.report().counts.values()) == 0
+
+
+def test_callers_that_wait_in_vain_are_held_against_the_version_that_is_at_work(shop: Shop, replica: Replica) -> None:
+    begun, go_on = Event(), Event()
+    shop.serve(shop.trained)
+    until(20, serves(replica, 1))
+    replica.unanswered(5)
+    assert replica.report().counts["release/1"].answers == 0, "nothing was at work"
+    lineup = replica._lineup
+
+    class Hanging:
+        def ask(self, rows: Sequence[Row]) -> Asked:
+            begun.set()
+            assert go_on.wait(30)
+            return lineup.champion.query.ask(rows)  # type: ignore[union-attr]
+
+    replica._lineup = replace(lineup, champion=replace(lineup.champion, query=Hanging()))  # type: ignore
+    asking = Thread(target=replica.answer, args=(ask(1),))
+    asking.start()
+    assert begun.wait(20)
+    replica.unanswered(3)
+    counts = replica.report().counts["release/1"]
+    assert (counts.answers, counts.errors) == (3, 3)
+    go_on.set()
+    asking.join()
 
 
 def test_with_an_unreadable_journal_it_goes_on_and_says_so(shop: Shop, replica: Replica) -> None:

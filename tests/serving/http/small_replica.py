@@ -30,13 +30,16 @@ class SmallReplica:
         loaded = load_model(ws.store, model)
         self._fitted, self._features = loaded.fitted, OnlineFeatures(ws, as_of)
         self._query = self._features.prepared(loaded.encoder)
-        self.answered = 0
+        self.answered = self.unanswered_rows = 0
 
     def report(self) -> Report:
         started = datetime(2024, 5, 1, tzinfo=UTC)
         served = {"release": 1, "model": self.model, "version": self.version, "features_at": self.as_of}
         counts = {"answered": self.answered, "logged": 0}
         return Report(replica="small", address="", started_at=started, at=started, **served, **counts)
+
+    def unanswered(self, rows: int) -> None:
+        self.unanswered_rows += rows
 
     def answer(self, questions: Sequence[Question]) -> Sequence[Answer]:
         started = perf_counter()

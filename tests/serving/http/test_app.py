@@ -159,10 +159,13 @@ class Failing:
 
     def __init__(self, replica: SmallReplica, change: Any) -> None:
         self.ws, self.is_ready, self.report = replica.ws, True, replica.report
-        self._replica, self._change = replica, change
+        self._replica, self._change, self.rows_unanswered = replica, change, 0
 
     def answer(self, questions: Any) -> list[Answer]:
         return self._change(self._replica.answer(questions))
+
+    def unanswered(self, rows: int) -> None:
+        self.rows_unanswered += rows
 
 
 def test_a_replica_that_raises_is_told_without_its_words(replica: SmallReplica) -> None:
@@ -188,6 +191,16 @@ def test_a_row_without_a_score_is_an_error_of_the_service(replica: SmallReplica)
         assert 'perennial_serving_errors_total{arm="champion",version="1"} 1.0' in text
 
 
+def test_a_row_that_no_version_has_a_score_for_is_the_caller_s_to_mend(replica: SmallReplica) -> None:
+    def spoil(answers: Any) -> list[Answer]:
+        return [*answers[:1], *(replace(one, score=None, error="30 February", of_row=True) for one in answers[1:])]
+
+    with running(Failing(replica, spoil)) as failing:
+        response = failing.client.post("/predict", json={"rows": [order(1), order(2)]})
+        assert (response.status_code, response.json()["reason"]) == (422, "unscorable")
+        assert "row 1" in response.json()["detail"]
+
+
 def test_an_answer_that_takes_too_long_is_a_timeout_and_others_are_overload(replica: SmallReplica) -> None:
     going = Event()
 
@@ -195,12 +208,17 @@ def test_an_answer_that_takes_too_long_is_a_timeout_and_others_are_overload(repl
         going.wait(10)
         return answers
 
-    with running(Failing(replica, wait)) as slow:
+    hanging = Failing(replica, wait)
+    with running(hanging) as slow:
+        assert slow.client.get("/readyz").status_code == 200
         response = slow.client.post("/predict", json=order(), timeout=10)
         assert (response.status_code, response.json()["reason"]) == (504, "timeout")
+        assert hanging.rows_unanswered == 1
+        until(5, lambda: slow.client.get("/readyz").json().get("reason") == "late")
         assert response.headers["retry-after"] == "1"
         going.set()
         until(5, lambda: slow.client.post("/predict", json=order()).status_code == 200)
+        assert slow.client.get("/readyz").status_code == 200
 
 
 def test_a_scoring_thread_that_does_not_come_back_is_no_life(
