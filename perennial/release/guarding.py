@@ -31,7 +31,7 @@ from perennial.release.paired_losses import Comparison, compare
 from perennial.release.probation import decide_probation
 from perennial.release.releases import NoWayBack, last_good, next_release
 from perennial.release.reports import Counts, Report, read_reports, with_departed
-from perennial.release.rollout_decision import Losses, decide_rollout
+from perennial.release.rollout_decision import NO_QUALITY, Losses, decide_rollout
 from perennial.release.rollout_evidence import WINDOWS, gather, is_fresh, is_refused, take_pulse
 from perennial.serving_spec import Serving
 from perennial.state import Rollout, State, fold
@@ -211,7 +211,8 @@ def _move_rollout(view: View) -> Record | None:
         return None
     if rollout.step + 1 < len(started.steps):
         return RolloutAdvanced(number=started.number, step=rollout.step + 1, verdict=verdict)
-    why = f"It passed its {started.rollout}: {verdict.reasons[0]} {_gate_said(view.state, started)}".rstrip()
+    unseen = f" {NO_QUALITY}" if any(one.startswith(NO_QUALITY) for one in verdict.reasons) else ""
+    why = f"It passed its {started.rollout}: {verdict.reasons[0]}{unseen} {_gate_said(view.state, started)}".rstrip()
     return next_release(view.ws, view.state, started.model, started.version, why, rollout=started.number)
 
 

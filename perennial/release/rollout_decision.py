@@ -20,6 +20,7 @@ from perennial.values import Answer, Verdict
 
 CHECKS = 4
 """Errors, slowness, disagreement, quality: each gets the same part of alpha."""
+NO_QUALITY = "There is no evidence of its quality on real requests, only the gate's."
 SILENT = 3
 """Times that replicas fell silent while they took part, from which the version is what made them."""
 
@@ -80,7 +81,7 @@ def decide_rollout(evidence: Evidence, serving: Serving, *, is_last: bool, is_ov
     trial = serving.trial
     checks = [
         *_on_replicas(evidence),
-        *_on_answers(evidence, trial),
+        *_on_answers(evidence, serving),
         *_on_health(evidence, serving.health, trial),
         *_on_disagreement(evidence.challenger, trial),
         *_on_labels(evidence.losses, trial, is_last),
@@ -111,10 +112,15 @@ def _on_replicas(evidence: Evidence) -> Iterator[Check]:
         yield good(f"All {replicas} replicas have loaded it.", replicas=replicas)
 
 
-def _on_answers(evidence: Evidence, trial: Trial) -> Iterator[Check]:
+def _on_answers(evidence: Evidence, serving: Serving) -> Iterator[Check]:
+    asked, compared = serving.trial.min_answers, serving.health.min_answers
     given = evidence.challenger.answers - evidence.answers_before
-    said = f"It gave {max(given, 0):,} answers in this step, {trial.min_answers:,} are asked for."
-    yield (good if given >= trial.min_answers else doubt)(said, answers=evidence.challenger.answers)
+    said = f"It gave {max(given, 0):,} answers in this step, {asked:,} are asked for."
+    yield (good if given >= asked else doubt)(said, answers=evidence.challenger.answers)
+    if evidence.other.answers < compared:
+        yield doubt(
+            f"What it is compared with gave {evidence.other.answers:,} answers, and {compared:,} say something."
+        )
 
 
 def _on_health(evidence: Evidence, health: Health, trial: Trial) -> Iterator[Check]:
@@ -161,7 +167,8 @@ def _on_disagreement(ours: Counts, trial: Trial) -> Iterator[Check]:
 def _on_labels(losses: Losses, trial: Trial, is_last: bool) -> Iterator[Check]:
     check = on_losses(losses, threshold(trial.alpha, CHECKS), trial.min_labels if is_last else 0)
     waits = is_last and trial.min_labels > 0
-    yield check if waits or check.answer is Answer.FAIL else good(check.reason, **check.numbers)
+    reason = check.reason if len(losses.values) else f"{NO_QUALITY} {check.reason}"
+    yield check if waits or check.answer is Answer.FAIL else good(reason, **check.numbers)
 
 
 def on_losses(losses: Losses, limit: float, min_labels: int) -> Check:

@@ -84,6 +84,7 @@ def test_a_canary_goes_up_step_by_step_and_then_serves(ws: Workspace) -> None:
     last = guard(ws, after(4))
     assert last and isinstance(last.record, Released)
     assert (last.record.version, last.record.rollout, last.record.replaces, last.record.withdraws) == (2, 1, 1, None)
+    assert "no evidence of its quality" in last.record.reason
     assert "passed its canary" in last.record.reason and "It beats the champion." in last.record.reason
     assert ws.state().rollout is None and guard(ws, after(5)) is None
 

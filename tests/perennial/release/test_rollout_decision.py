@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from perennial.records import Answer, Verdict
 from perennial.release.reports import Counts
-from perennial.release.rollout_decision import Evidence, Losses, decide_rollout
+from perennial.release.rollout_decision import NO_QUALITY, Evidence, Losses, decide_rollout
 from perennial.serving_spec import Serving
 
 SERVING = Serving.model_validate({"rollout": "canary", "trial": {"min_answers": 200, "disagreement": 0.1}})
@@ -52,6 +52,7 @@ def test_enough_good_answers_pass_with_their_numbers() -> None:
         ({"challenger": counts(compared=199, difference=1)}, "in the mean of 199 requests, 200 are asked for"),
         ({"challenger": counts(difference=31.5, squared_difference=31.5)}, "differ by 0.105"),
         ({"challenger": Counts(), "other": Counts()}, "It gave 0 answers"),
+        ({"other": Counts(answers=49)}, "What it is compared with gave 49 answers, and 50 say something"),
     ],
 )
 def test_what_is_not_shown_yet_holds(changes: dict[str, Any], reason: str) -> None:
@@ -92,6 +93,13 @@ def test_being_slower_is_allowed_up_to_what_is_declared() -> None:
     assert decide(found).answer is Answer.PASS
     ill = evidence(challenger=counts(answers=3000, slow=300), other=counts(answers=3000, slow=3))
     assert decide(ill).answer is Answer.FAIL
+
+
+def test_a_pass_without_a_label_says_that_quality_was_not_seen() -> None:
+    verdict = decide(evidence(), is_last=True)
+    assert verdict.answer is Answer.PASS and any(one.startswith(NO_QUALITY) for one in verdict.reasons)
+    seen = decide(evidence(losses=Losses(np.zeros(300), 0.01)), is_last=True)
+    assert seen.answer is Answer.PASS and not any(one.startswith(NO_QUALITY) for one in seen.reasons)
 
 
 def test_nothing_passes_after_the_deadline() -> None:
