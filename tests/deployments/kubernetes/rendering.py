@@ -6,6 +6,7 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
+import pytest
 import yaml
 
 FOLDER = Path(__file__).parents[3] / "deployments" / "kubernetes"
@@ -13,7 +14,8 @@ FOLDER = Path(__file__).parents[3] / "deployments" / "kubernetes"
 
 @cache
 def _built(place: str) -> str:
-    assert which("kubectl"), "`kubectl` is not installed. It renders the manifests, and is never pointed at a cluster."
+    if not which("kubectl"):
+        pytest.skip("`kubectl` is not installed. It renders the manifests, and is never pointed at a cluster.")
     command = ["kubectl", "kustomize", str(FOLDER / place)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
