@@ -7,6 +7,8 @@ get ready-made numbers.
 import argparse
 import os
 import shutil
+import signal
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -28,6 +30,7 @@ def main() -> None:
     given = _arguments()
     if not shutil.which("wrk"):
         raise SystemExit("`wrk` is not installed. Expected the load tool of that name: `apt-get install wrk`.")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # what was started is stopped then too
     prepared = prepare(ROOT / ".bench" / "serving")
     began = os.getloadavg()[0]
     seconds: dict[str, list[float]] = defaultdict(list)
