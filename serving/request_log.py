@@ -5,6 +5,7 @@ No value of a field, no token and no query string is ever in it; the route stand
 
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TextIO
@@ -28,7 +29,7 @@ class RequestLog:
         """
         self._clock, self._every = clock, every
         self._stream = sys.stdout if stream is None else stream
-        self._lines: list[bytes] = []
+        self._lines: deque[bytes] = deque()
         self._dropped = 0
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="request-log", daemon=True)
@@ -57,9 +58,9 @@ class RequestLog:
             self._lines.append(
                 orjson.dumps({"at": self._clock(), "level": "warning", "event": "lines-dropped", "lines": dropped})
             )
-        if not self._lines:
+        lines = [self._lines.popleft() for _ in range(len(self._lines))]  # one by one: others add meanwhile
+        if not lines:
             return
-        lines, self._lines = self._lines, []
         try:
             self._stream.write(b"\n".join(lines).decode() + "\n")
             self._stream.flush()
