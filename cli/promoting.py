@@ -101,7 +101,11 @@ def _answer(run: str, yes: bool, reason: str, who: str | None, env: str | None, 
     with server_of(environment()) as client:
         found = answer(client, run, waiting(client, _environments(env)), yes, who or getpass.getuser(), reason)
     said = "[green]approved[/]" if yes else "[red]rejected[/]"
-    show({**told(found), "approved": yes}, lambda: f"{found.name}: {said}. The run goes on: {found.link}", as_json)
+    heard = (
+        f"{found.name}: {said}. The run hears it within seconds, or when it is run again if its process died; one that "
+        f"died in a terminal is never run again, so look whether it goes on, or promote again: {found.link}"
+    )
+    show({**told(found), "approved": yes}, lambda: heard, as_json)
 
 
 def _environments(env: str | None) -> list[str]:

@@ -1,6 +1,11 @@
 """The tasks of taking a model over from another environment; what is copied and checked, `perennial.release` knows."""
 
 from datetime import datetime
+from typing import Any
+
+from prefect.input import keyset_from_base_key
+from prefect.input.actions import read_flow_run_input
+from prefect.runtime import flow_run
 
 from perennial.records import Answered, Promoted
 from perennial.workspace import Workspace
@@ -22,3 +27,13 @@ def record_answer(workspace: Workspace, answered: Answered, at: datetime) -> Ans
     from perennial.release.promotion import record_answer as record
 
     return record(workspace, answered, at)
+
+
+def answer_heard_by_nobody(question: str) -> dict[str, Any] | None:
+    """Return what an earlier attempt of this run was answered to the same question, and died before it heard it."""
+    for attempt in reversed(range(1, flow_run.run_count)):
+        keys = keyset_from_base_key(f"paused-{attempt}")
+        given: Any = read_flow_run_input(keys["response"])
+        if given and read_flow_run_input(keys["description"]) == question:
+            return dict(given)
+    return None
