@@ -93,7 +93,7 @@ class Stage:
 
         client = MlflowClient(self.registry)
         first = client.get_model_version("shop-returns", "1")
-        client.create_model_version("shop-returns", first.source, first.run_id, model_id=first.model_id)
+        client.create_model_version("shop-returns", first.source, first.run_id, model_id=first.source.split("/")[-2])
 
     def live(self) -> list[Report]:
         """Return the reports of the replicas that are there."""
