@@ -27,11 +27,11 @@ def collected(ws: Workspace) -> int:
 
 
 def telling(service: Service) -> set[int]:
-    """The processes whose gauges the metrics show: those of dead ones are forgotten, what they counted is not."""
+    """The processes that the metrics show as ready: gauges of dead ones are forgotten, what they counted is not."""
     with urllib.request.urlopen(f"{service.url}/metrics", timeout=5) as answer:
         text = answer.read().decode()
     assert 'perennial_serving_rows_total{arm="champion",version="2"} 10.0' in text
-    return {int(one) for one in re.findall(r'perennial_serving_ready{pid="(\d+)"}', text)}
+    return {int(one) for one in re.findall(r'perennial_serving_ready{pid="(\d+)"} 1\.0', text)}
 
 
 def accepting(service: Service) -> set[int]:
