@@ -3,20 +3,21 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from prefect import get_client
 from prefect.runtime import flow_run
 
 from blocks.environment import current_settings
 from blocks.secrets import keeping_secrets
+from flows.moments import until_now
 from perennial.errors import PerennialError
 from perennial.periods import Period
 from perennial.state import State, fold
 from perennial.watch.policy import answer_to
 from perennial.workspace import Workspace
 from tasks import artifacts
+from tasks.tagging import tag_run
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,14 @@ def occasion(use_case: str, period: str | None = None, as_of: datetime | None = 
     The period is by default the newest that has ended. The moment is by default the one for which the run was
     scheduled, so that a late or repeated run decides as the first would have; UTC where it names no zone. At its end
     the run shows the numbers of its journal entries, with links to the model's version and the report.
+
+    Raises:
+        NotYet: The moment is in the future.
     """
     workspace = Workspace.open(use_case, current_settings())
-    moment = _utc(as_of or flow_run.scheduled_start_time)
+    moment = until_now(as_of or flow_run.scheduled_start_time)
     chosen = workspace.period(period, moment)
-    _tag(use_case, workspace.settings.environment)
+    tag_run(use_case, workspace.settings.environment)
     try:
         with keeping_secrets():
             yield Occasion(workspace, chosen, moment)
@@ -66,13 +70,3 @@ def occasion(use_case: str, period: str | None = None, as_of: datetime | None = 
         artifacts.publish_markdown(use_case, "error", artifacts.failure_report(error), "Why the run failed")
         raise
     artifacts.publish_journal(workspace, moment)
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _tag(*tags: str) -> None:
-    if flow_run.id and not set(tags) <= set(flow_run.tags):
-        with get_client(sync_client=True) as client:
-            client.update_flow_run(flow_run.id, tags={*flow_run.tags, *tags})

@@ -65,12 +65,12 @@ def rollback(ws: Workspace, reason: str, as_of: datetime) -> Released:
     """Withdraw the champion and release again the last earlier version that has served well and still loads.
 
     It has passed the gate, and has answered in good health where the use case answers online (`release.served`), or
-    else has written predictions. Versions that were withdrawn before are passed over. Asking again for the same
-    reason and moment returns the same release.
+    else has written predictions. Versions that were withdrawn before are passed over. A champion that was released for
+    a later moment, by mistake, is withdrawn too. Asking again for the same reason and moment returns the same release.
 
     Raises:
         NoWayBack: There is no such version; the champion stays.
-        StaleVerdict: The champion changed meanwhile, or was released for a later moment.
+        StaleVerdict: The champion changed meanwhile.
     """
     state = ws.state()
     done = _rollback_of(reason, as_of, state)
@@ -88,7 +88,6 @@ def rollback(ws: Workspace, reason: str, as_of: datetime) -> Released:
                 f"Release {withdrawn.number} of `{ws.use_case.slug}` came while another was being withdrawn. Nothing "
                 "was rolled back; look at the new champion first."
             )
-        _require_newest(ws, now, as_of)
         return next_release(ws, now, target.model, target.version, reason, withdraws=withdrawn.number)
 
     ws.journal.decide(decision, as_of)
@@ -156,7 +155,8 @@ def _require_approval(ws: Workspace, judged: Judged, state: State) -> None:
 
 
 def _require_newest(ws: Workspace, state: State, as_of: datetime) -> None:
-    later = [one.number for one in state.released if state.released_at[one.number] > as_of]
+    withdrawn = {one.withdraws for one in state.released}
+    later = [one for one, at in state.released_at.items() if at > as_of and one not in withdrawn]
     if later:
         raise StaleVerdict(
             f"Release {later[-1]} of `{ws.use_case.slug}` was made for {state.released_at[later[-1]]:%F %R}, after "

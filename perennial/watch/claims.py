@@ -108,7 +108,8 @@ def in_the_way(state: State, as_of: datetime, cooldown: timedelta) -> str | None
     waiting = [one for one in state.requests.values() if one.is_open]
     if waiting:
         return f"A retraining was asked for as of {waiting[-1].at:%F %R} (entry {waiting[-1].number}) and is not done."
-    later = [number for number, at in state.released_at.items() if at > as_of]
+    withdrawn = {one.withdraws for one in state.released}
+    later = [number for number, at in state.released_at.items() if at > as_of and number not in withdrawn]
     if later:
         return f"Release {later[-1]} was made for {state.released_at[later[-1]]:%F %R}, after this moment."
     near = [one for one in state.requests.values() if abs(one.at - as_of) < cooldown]

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ from perennial.model.encoding import Encoder
 from perennial.model.estimators import estimator
 from perennial.records import Answer, Judged, Predicted, Released, ReleaseServed, Verdict
 from perennial.release.releases import NotReleasable, NoWayBack, StaleVerdict, release, rollback
+from perennial.watch.claims import in_the_way
 from perennial.watch.drift import NumericBins, Reference
 from perennial.workspace import Workspace
 from tests.builders import make_use_case
@@ -307,8 +308,11 @@ def test_online_only_good_health_is_evidence_of_service(tmp_path: Path) -> None:
     assert rollback(ws, "Bad.", day(5)).version == 1
 
 
-def test_the_past_is_not_rolled_back(ws: Workspace) -> None:
+def test_one_released_for_a_later_moment_by_mistake_is_withdrawn_and_then_in_nobodys_way(ws: Workspace) -> None:
     first = released(ws, 1, at=2)
     released(ws, 2, at=20, against=first)
-    with pytest.raises(StaleVerdict, match="The past is not released again"):
-        rollback(ws, "Bad.", day(10))
+    assert in_the_way(ws.state(), day(11), timedelta(0)) is not None
+    back = rollback(ws, "Bad.", day(10))
+    assert (back.version, back.withdraws) == (1, 2)
+    assert in_the_way(ws.state(), day(11), timedelta(0)) is None
+    assert release(ws, judged(ws, 3, back), day(11)).version == 3
