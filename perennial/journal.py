@@ -75,6 +75,10 @@ class Journal:
         """Return a moment, or that of the newest entry if it is later: for what was learned now, whatever is asked."""
         return max([moment, *(entry.at for entry in self.entries())])
 
+    def written_at(self, entry: Entry) -> datetime:
+        """Return when an entry was written, by the store's clock; its `at` is what it was decided for."""
+        return self._store.written_at(self._path(entry.seq))
+
     def append(self, record: Record, at: datetime, head: int) -> Entry:
         """Add a record after the entry numbered `head`.
 

@@ -6,7 +6,7 @@ It moves whole objects, large ones as files. Tables are the lake's business, whi
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -137,6 +137,16 @@ class Store:
         """
         with self._reading(path):
             return int(obstore.head(self._objects, path)["size"])
+
+    def written_at(self, path: str) -> datetime:
+        """Return when an object was written, by the store's clock.
+
+        Raises:
+            MissingObject: There is none.
+        """
+        with self._reading(path):
+            moment: datetime = obstore.head(self._objects, path)["last_modified"]
+            return moment
 
     def exists(self, path: str) -> bool:
         """Say whether an object has that path."""

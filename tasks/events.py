@@ -21,7 +21,9 @@ def tell(workspace: Workspace, record: Record, as_of: datetime) -> None:
         announce(workspace, *news)
 
 
-def announce(workspace: Workspace, event: str, about: str, payload: dict[str, Any]) -> None:
+def announce(
+    workspace: Workspace, event: str, about: str, payload: dict[str, Any], occurred: datetime | None = None
+) -> None:
     """Emit `perennial.<event>` for a use case.
 
     Args:
@@ -30,6 +32,7 @@ def announce(workspace: Workspace, event: str, about: str, payload: dict[str, An
         event: Noun and past participle, as `drift.detected`.
         about: What it is about, as the number or digest of a record: with the event it makes the id.
         payload: A few plain values.
+        occurred: When it happened; by default now.
     """
     slug = workspace.use_case.slug
     emit_event(
@@ -40,6 +43,7 @@ def announce(workspace: Workspace, event: str, about: str, payload: dict[str, An
             "perennial.environment": workspace.settings.environment,
             "perennial.every": workspace.use_case.every.value,
         },
+        occurred=occurred,
         payload=payload,
         id=event_id(workspace, event, about),
     )

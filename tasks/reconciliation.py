@@ -17,15 +17,18 @@ from perennial.periods import Period
 from perennial.retraining import Outcome
 from perennial.watch.claims import TRIES, Suppressed
 from perennial.watch.lost_runs import FORGOTTEN, RunSeen, mend
-from perennial.watch.reconciliation import Overdue, latest_news, overdue, unasked
+from perennial.watch.reconciliation import Overdue, is_remembered, latest_news, overdue, unasked
 from perennial.workspace import Workspace
 from tasks import policies
 from tasks.events import announce, event_id
 from tasks.hosting import is_hosted
-from tasks.news import news_of
+from tasks.news import News, news_of
 from tasks.policies import task
 from tasks.retraining import claim_retraining, life_of
 from tasks.starting import deployed, is_under_way, start_once
+
+_PAGE = 50
+"""As many events as the server returns at once."""
 
 
 @task(**policies.TALKING, task_run_name="mend lost runs")
@@ -94,19 +97,28 @@ def start_hosting(workspace: Workspace) -> list[str]:
 
 @task(**policies.TALKING, task_run_name="tell what was lost")
 def tell_again(workspace: Workspace) -> list[str]:
-    """Announce the newest news again where the server has no event of them."""
-    entries = latest_news(workspace.journal.entries())
-    news = {
-        str(event_id(workspace, one.event, one.about)): one
-        for entry in entries
-        for one in news_of(entry.record, entry.at)
-    }
+    """Announce the newest news again where the server has no event of them, as of when they happened.
+
+    What is older than the server's memory is no news: nobody can say whether it was told.
+    """
+    news: dict[str, tuple[News, datetime]] = {}
     with get_client(sync_client=True) as client:
-        known = {one["id"] for one in _events(client, {"id": {"id": list(news)}}, len(news) or 1)} if news else set()
+        now = _now(client)
+        for entry in latest_news(workspace.journal.entries()):
+            written = workspace.journal.written_at(entry)
+            told = news_of(entry.record, entry.at) if is_remembered(written, now) else []
+            news |= {str(event_id(workspace, one.event, one.about)): (one, written) for one in told}
+        known = _known(client, list(news))
     lost = [one for key, one in news.items() if key not in known]
-    for one in lost:
-        announce(workspace, *one)
-    return [f"tell `{one.event}` again: {one.about}" for one in lost]
+    for one, written in lost:
+        announce(workspace, one.event, one.about, one.payload, written)
+    return [f"tell `{one.event}` again: {one.about}" for one, _ in lost]
+
+
+def _known(client: SyncPrefectClient, wanted: list[str]) -> set[str]:
+    """Return which events of some ids the server has; it answers so many at a time."""
+    pages = [wanted[start : start + _PAGE] for start in range(0, len(wanted), _PAGE)]
+    return {one["id"] for page in pages for one in _events(client, {"id": {"id": page}}, len(page))}
 
 
 def _start(client: SyncPrefectClient, workspace: Workspace, due: Overdue) -> str | None:
@@ -181,6 +193,6 @@ def _parent_ended(client: SyncPrefectClient, run: FlowRun) -> bool | None:
 
 
 def _events(client: SyncPrefectClient, wanted: dict[str, Any], limit: int) -> list[dict[str, Any]]:
-    body = {"filter": {"occurred": {}, "order": "DESC", **wanted}, "limit": min(limit, 50)}
+    body = {"filter": {"occurred": {}, "order": "DESC", **wanted}, "limit": limit}
     found: list[dict[str, Any]] = client.request("POST", "/events/filter", json=body).json()["events"]
     return found

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from perennial.periods import Period
@@ -23,6 +23,8 @@ from perennial.watch.claims import TRIES, Life
 from perennial.watch.service_findings import service_finding
 
 _TOLD = (Accepted, Measured, Released, RolloutStarted, RolloutEnded, ProbationEnded, PredictionsCorrected)
+REMEMBERED = timedelta(days=6)
+"""Prefect's server keeps events for seven days, where nobody says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ def overdue(state: State, lives: Mapping[str, Life], now: datetime) -> list[Over
         now: By the clock that leases end by.
     """
     return [found for one in state.requests.values() if one.is_open and (found := _overdue(one, lives, now))]
+
+
+def is_remembered(written: datetime, now: datetime) -> bool:
+    """Say whether the server would still know of news that were written at a moment, had it heard of them."""
+    return now - written < REMEMBERED
 
 
 def latest_news(entries: Iterable[Entry]) -> list[Entry]:

@@ -1,7 +1,11 @@
 """Reconciling on a real server: what it starts, gives up and tells, and that one failure hides no other part."""
 
+import os
+import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect import flow
@@ -13,12 +17,14 @@ from blocks.documents import using
 from flows import reconciliation
 from flows.reconciliation import NotReconciled, reconcile
 from perennial.periods import Period
-from perennial.records import RetrainingDecided
+from perennial.records import Finding, Level, Measured, RetrainingDecided
 from perennial.retraining import Outcome
 from perennial.watch.claims import TRIES
+from perennial.watch.reconciliation import REMEMBERED
 from perennial.workspace import Workspace
-from tasks.reconciliation import start_overdue
+from tasks.reconciliation import start_overdue, tell_again
 from tests.builders import make_use_case
+from tests.servers import until
 
 SLUG = "shop-returns"
 FEBRUARY = Period.parse("2024-02")
@@ -99,3 +105,65 @@ def test_a_use_case_that_is_declared_wrong_leaves_the_others_alone(asked: Worksp
         reconcile()
     with get_client(sync_client=True) as client:
         assert len(started(client, asked)) == 1
+
+
+@flow
+def telling(workspace: Workspace) -> list[str]:
+    return tell_again(workspace)
+
+
+def test_lost_news_are_told_once_as_of_when_they_happened_and_old_ones_never(asked: Workspace) -> None:
+    found = measured(60)
+    asked.journal.decide(lambda _: found, FEBRUARY.end)
+    assert len(telling(asked)) == 60
+    until(30, lambda: len(told(asked)) == 60)
+    entry = asked.journal.entries()[-1]
+    written = asked.journal.written_at(entry)
+    assert {datetime.fromisoformat(one["occurred"]) for one in told(asked)} == {written}
+    assert telling(asked) == []
+    file = Path(asked.store.uri(f"journal/{SLUG}/{entry.seq:09d}.json"))
+    asked.journal.decide(lambda _: measured(1, labels=7), FEBRUARY.end)
+    file = file.with_name(f"{entry.seq + 1:09d}.json")
+    old = time.time() - REMEMBERED.total_seconds() - 60
+    os.utime(file, (old, old))
+    assert telling(asked) == []
+
+
+def measured(findings: int, labels: int = 0) -> Measured:
+    made = tuple(
+        Finding(
+            level=Level.ALERT,
+            category="feature-drift",
+            subject=f"column-{number}",
+            summary="It has drifted.",
+            detail="",
+            resolution="",
+        )
+        for number in range(findings)
+    )
+    return Measured(
+        period=FEBRUARY.label,
+        release=1,
+        version=1,
+        rows=10,
+        labels=labels,
+        performance={},
+        reference={},
+        drift={},
+        findings=made,
+        report=None,
+    )
+
+
+def told(workspace: Workspace) -> list[dict[str, Any]]:
+    """Return the drifts that the server heard of in an environment, page by page."""
+    wanted = {"event": {"name": ["perennial.drift.detected"]}, "occurred": {}, "order": "DESC"}
+    mine = {"labels": {"perennial.environment": [workspace.settings.environment]}}
+    with get_client(sync_client=True) as client:
+        body = {"filter": {**wanted, "resource": mine}, "limit": 50}
+        page = client.request("POST", "/events/filter", json=body).json()
+        found = list(page["events"])
+        while page["next_page"]:
+            page = client.request("GET", page["next_page"].partition("/api")[2]).json()
+            found += page["events"]
+    return found

@@ -7,7 +7,7 @@ import pytest
 from perennial.records import Entry, Measured, Record, RetrainingClaimed, RetrainingDecided
 from perennial.state import fold
 from perennial.watch.claims import LEASE, TRIES, Life
-from perennial.watch.reconciliation import latest_news, overdue, unasked
+from perennial.watch.reconciliation import REMEMBERED, is_remembered, latest_news, overdue, unasked
 from tests.builders import moment
 
 AT = moment("2024-06-01")
@@ -77,3 +77,8 @@ def test_an_unknown_holder_is_waited_for_until_its_lease_ends() -> None:
 def test_only_the_newest_of_each_kind_is_news() -> None:
     later = MEASURED.model_copy(update={"labels": 5})
     assert [one.record for one in latest_news(written(MEASURED, ASKED, later))] == [later]
+
+
+def test_what_the_server_may_have_forgotten_is_no_news() -> None:
+    assert is_remembered(NOW - REMEMBERED + timedelta(seconds=1), NOW)
+    assert not is_remembered(NOW - REMEMBERED, NOW)
