@@ -11,6 +11,7 @@ from deployments.item import MARK
 RESOURCE = "prefect.resource.id"
 NAME = "prefect.resource.name"
 ROLE = "prefect.resource.role"
+PERIOD = "perennial.period"
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,22 @@ USUAL = Pace()
 
 
 def of_use_cases(
-    environment: str, *expected: str, labels: dict[str, Any] | None = None, alone: bool = False, **more: Any
+    environment: str,
+    *expected: str,
+    labels: dict[str, Any] | None = None,
+    alone: bool = False,
+    each: str = RESOURCE,
+    **more: Any,
 ) -> EventTrigger:
-    """Fire for each use case on its events; `alone` only on those of a deployment's own run, not of a subflow."""
+    """Fire for each use case on its events; `alone` only on those of a deployment's own run, not of a subflow.
+
+    With `each` they are told apart by one more label, as the period; events without it are told apart no further.
+    """
     return EventTrigger(
         match={RESOURCE: "perennial.use-case.*", "perennial.environment": environment, **(labels or {})},
         match_related=of_deployment(environment) if alone else {},
         expect=set(expected),
-        for_each={RESOURCE},
+        for_each={RESOURCE, each},
         threshold=1,
         **more,
     )

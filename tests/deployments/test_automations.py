@@ -79,3 +79,11 @@ def covers(trigger: object, *tags: str) -> bool:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     event = ReceivedEvent.model_validate({**told, "id": uuid4(), "occurred": moment, "received": moment})
     return not list(mismatches(event, ServerTrigger.model_validate(trigger.model_dump(mode="json"))))  # type: ignore[attr-defined]
+
+
+def test_two_periods_within_a_minute_are_told_apart() -> None:
+    told_apart = {one.name for one in automations("prod") if "perennial.period" in one.trigger.for_each}
+    assert told_apart == {
+        "run the pipeline on a delivery that was announced (prod)",
+        "validate a received delivery (prod)",
+    }
