@@ -23,6 +23,8 @@ from serving.queueing import queued_seconds
 
 SEARCH = 0.2
 """Seconds for finding the rows that make a pass fail: others wait meanwhile."""
+PASSES = 32
+"""As many are made for that in any case, so that on a busy machine no good row of a small batch is lost."""
 
 
 class VersionRefused(Permanent):
@@ -82,15 +84,15 @@ class Loaded:
 
     def _apart(self, questions: Sequence[Question], error: str) -> list[Scored]:
         """Halve what fails, the largest part first: what is good is found early, and few bad rows cost few passes."""
-        until = perf_counter() + SEARCH
+        until, passes = perf_counter() + SEARCH, 0
         found: dict[int, Scored] = {}
         failing = deque([(range(len(questions)), error)])
         while failing:
             places, error = failing.popleft()
-            if len(places) == 1 or perf_counter() > until:
+            if len(places) == 1 or (passes >= PASSES and perf_counter() > until):
                 found |= {place: Scored(None, error, {}, is_alone=len(places) == 1) for place in places}
                 continue
-            middle = len(places) // 2
+            middle, passes = len(places) // 2, passes + 2
             for half in (places[:middle], places[middle:]):
                 tried = self._together([questions[place] for place in half])
                 if isinstance(tried, str):

@@ -4,7 +4,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -147,5 +147,7 @@ def test_what_a_guard_cannot_do_is_said_and_stops_nothing_else(online: Workspace
     report(online, {})
     refused = Report(replica="a", address="", started_at=now(), at=now(), release=1, refused={"release/1": "damaged"})
     write_report(online, refused)
-    found = guard_release.fn(online, now())  # type: ignore[attr-defined]
+    moments = [refused.at + timedelta(seconds=number) for number in range(3)]
+    *before, found = [guard_release.fn(online, at) for at in moments]  # type: ignore[attr-defined]
+    assert [one.trouble for one in before] == [None, None], "a look or two show nothing"
     assert found.steps == [] and "Version 1 stays." in found.trouble

@@ -217,6 +217,7 @@ def test_the_search_for_bad_rows_ends_and_what_was_not_asked_alone_is_told(
     shop.serve(shop.trained)
     until(20, lambda: replica.is_ready)
     monkeypatch.setattr(loading, "SEARCH", -1.0)
+    monkeypatch.setattr(loading, "PASSES", 0)
     good, bad = ask(1, 2)
     bad.row["price"] = "no number"
     scored = replica._lineup.champion.score([good, bad]).scored  # type: ignore[union-attr]
