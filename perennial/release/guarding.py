@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from weakref import WeakKeyDictionary
 
 from perennial.errors import Permanent
-from perennial.journal import Conflict
 from perennial.records import (
     Answer,
+    AnswersAudited,
     AnswersCollected,
     Entry,
     ProbationEnded,
@@ -126,11 +126,18 @@ def guard(ws: Workspace, now: datetime) -> Entry | None:
     for step in (_roll_back, _move_rollout, _note_service, _end_probation):
         record = step(view)
         if record is not None:
-            try:
-                return ws.journal.append(record, now, head=len(view.entries))
-            except Conflict:
-                return None
+            return _append(view, record)
     return None
+
+
+def _append(view: View, record: Record) -> Entry | None:
+    """Append what was decided, unless something else was decided meanwhile: collecting and auditing decide nothing."""
+
+    def decision(entries: tuple[Entry, ...]) -> Record | None:
+        news = entries[len(view.entries) :]
+        return record if all(isinstance(one.record, AnswersCollected | AnswersAudited) for one in news) else None
+
+    return view.ws.journal.decide(decision, view.now)
 
 
 def look(ws: Workspace, now: datetime) -> View | None:

@@ -11,6 +11,7 @@ import pytest
 from perennial.journal import Journal
 from perennial.records import (
     Answer,
+    AnswersCollected,
     Entry,
     ProbationEnded,
     Record,
@@ -474,3 +475,21 @@ def test_a_step_of_the_guard_that_was_not_the_first_is_not_taken(ws: Workspace) 
     late.__dict__["journal"] = Late(ws.store, "shop-returns")
     assert guard(late, after(1)) is None
     assert ws.state().rollout and ws.state().rollout.step == 0
+
+
+def test_what_is_collected_while_the_guard_decides_does_not_hold_it_up(ws: Workspace) -> None:
+    """A look for a version to go back to takes longer than the collector does between two records."""
+    tried(ws, 2)
+    replicas(ws, after(1), ARMS, ARMS)
+    collected = AnswersCollected(batch="online.x", segments={"a": ((1, 1),)}, rows=1, versions={1: 1}, table_version=1)
+
+    class Busy(Journal):
+        def append(self, one: Record, at: datetime, head: int) -> Entry:
+            if not ws.state().collected:
+                record(ws, collected, after(1))
+            return super().append(one, at, head)
+
+    busy = Workspace(ws.use_case, ws.settings)
+    busy.__dict__["journal"] = Busy(ws.store, "shop-returns")
+    assert guard(busy, after(1)) is not None
+    assert ws.state().rollout and ws.state().rollout.step == 1
