@@ -104,7 +104,7 @@ def _main(root: str, endpoint: str, digest: str, memory: str) -> None:
     _limit(int(memory))
     try:
         verdict = ask(Store(root, endpoint), digest)
-    except (Transient, StoreRefused, StorageFull) as error:
+    except (Transient, StoreRefused, StorageFull, OSError) as error:
         verdict = _unsure(f"{type(error).__name__}: {error}")
     except Exception as error:
         verdict = _fail(f"{type(error).__name__}: {error}")

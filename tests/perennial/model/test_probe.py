@@ -99,6 +99,9 @@ def test_a_model_that_takes_too_much_memory_fails(tmp_path: Path) -> None:
     assert verdict.answer is Answer.FAIL
 
 
-def test_a_store_that_cannot_be_read_says_nothing_of_the_model() -> None:
-    with pytest.raises(NotProbed, match="StoreRefused"):
-        probe_model(Store("s3://models", "ftp://127.0.0.1:1"), "0" * 64)
+def test_a_store_that_cannot_be_read_says_nothing_of_the_model(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    (tmp_path / "store").rmdir()
+    (tmp_path / "store").write_text("a file where a folder belongs")
+    with pytest.raises(NotProbed, match="OSError"):
+        probe_model(store, "0" * 64)
