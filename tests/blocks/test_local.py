@@ -33,6 +33,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(environment="test", storage_root=str(tmp_path))
 
 
+@pytest.mark.long
 def test_runs_are_recorded_below_the_storage_root_and_go_on_record_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

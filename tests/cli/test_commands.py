@@ -82,6 +82,7 @@ def test_every_command_explains_itself(tmp_path: Path, command: str) -> None:
     assert "Usage: perennial" in perennial(tmp_path, command, "--help")
 
 
+@pytest.mark.long
 def test_a_period_that_fails_ends_the_backfill_with_what_was_reached_and_where(tmp_path: Path) -> None:
     (tmp_path / "use_cases").mkdir()
     write_shop(tmp_path / "visits.csv", rows=300)

@@ -345,6 +345,7 @@ def smallest_event(one: AutomationSpec, server: Server) -> dict[str, Any]:
     }
 
 
+@pytest.mark.long
 def test_the_command_says_by_its_exit_code_whether_something_differs(
     server: Server, client: SyncPrefectClient, settings: Settings
 ) -> None:

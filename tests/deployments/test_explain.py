@@ -159,6 +159,7 @@ def client(server: Server) -> Iterator[SyncPrefectClient]:
         yield found
 
 
+@pytest.mark.long
 def test_the_answer_is_what_the_server_then_does(server: Server, client: SyncPrefectClient, tmp_path: Path) -> None:
     flow = server.ask("/flows/", {"name": "pipeline"})
     deployment = server.ask("/deployments/", {"name": "prod", "flow_id": flow["id"], "entrypoint": "x:y"})

@@ -50,6 +50,7 @@ def test_a_repeated_moment_judges_the_model_of_that_moment(lived: Workspace) -> 
     assert lived.journal.entries() == before
 
 
+@pytest.mark.long
 def test_a_mended_declaration_trains_at_the_same_moment(server: None, tmp_path: Path) -> None:
     workspace = make_use_case(tmp_path, rows=2000, changes={"training": {"min_rows": 999_999}})
     february = Period.parse("2024-02")
