@@ -1,11 +1,13 @@
 """One use case in one environment: its declaration, store and journal, handed to every stage."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
 from perennial.journal import Journal
 from perennial.periods import InvalidPeriod, Period
+from perennial.records import Entry
 from perennial.settings import Settings
 from perennial.state import State, fold
 from perennial.store import Store
@@ -61,11 +63,18 @@ class Workspace:
         return period
 
     def state(self) -> State:
-        """Return what the journal amounts to now. Nobody changes it: as long as there is no news it is the same."""
-        entries = self.journal.entries()
-        if self._state.seq != len(entries):
-            self._state = fold(entries)
-        return self._state
+        """Return what the journal amounts to now."""
+        return self.state_of(self.journal.entries())
+
+    def state_of(self, entries: Sequence[Entry]) -> State:
+        """Return what all entries up to some moment amount to, folded once as long as there is no news.
+
+        The same object is given again: nobody may change it.
+        """
+        state = self._state
+        if state.seq != len(entries):
+            state = self._state = fold(entries)
+        return state
 
     def table(self, name: str) -> str:
         """Return the address of a lake table of this use case."""

@@ -102,13 +102,20 @@ def _limit(memory: int) -> None:
 
 def _main(root: str, endpoint: str, digest: str, memory: str) -> None:
     _limit(int(memory))
+    print(_verdict(root, endpoint, digest).model_dump_json())
+
+
+def _verdict(root: str, endpoint: str, digest: str) -> Verdict:
     try:
-        verdict = ask(Store(root, endpoint), digest)
-    except (Transient, StoreRefused, StorageFull, OSError) as error:
-        verdict = _unsure(f"{type(error).__name__}: {error}")
+        store = Store(root, endpoint)
+    except Exception as error:  # the model was not even looked at
+        return _unsure(f"{type(error).__name__}: {error}")
+    try:
+        return ask(store, digest)
+    except (Transient, StoreRefused, StorageFull) as error:
+        return _unsure(f"{type(error).__name__}: {error}")
     except Exception as error:
-        verdict = _fail(f"{type(error).__name__}: {error}")
-    print(verdict.model_dump_json())
+        return _fail(f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from perennial.release.answer_rows import (
     segment_of,
 )
 from perennial.release.reports import Report, read_reports, report_path
-from perennial.state import State, fold
+from perennial.state import State
 from perennial.store import MissingObject
 from perennial.workspace import Workspace
 
@@ -62,7 +62,7 @@ def collect_answers(ws: Workspace, as_of: datetime) -> AnswersCollected | None:
     crashpoint("collecting:before-record")
 
     def decision(entries: tuple[Entry, ...]) -> AnswersCollected | None:
-        present = fold(entries)
+        present = ws.state_of(entries)
         is_told = any(_is_told(one, present) for one in gone)
         return None if is_told or _named(segments, present) else record
 

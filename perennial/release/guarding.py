@@ -34,7 +34,7 @@ from perennial.release.reports import Counts, Report, read_reports, with_departe
 from perennial.release.rollout_decision import NO_QUALITY, Losses, decide_rollout
 from perennial.release.rollout_evidence import WINDOWS, gather, is_fresh, is_refused, take_pulse
 from perennial.serving_spec import Serving
-from perennial.state import Rollout, State, fold
+from perennial.state import Rollout, State
 from perennial.workspace import Workspace
 
 LOOK = timedelta(seconds=0.9)
@@ -49,8 +49,6 @@ REPEAT = timedelta(minutes=1)
 class Memory:
     """What a guard remembers between its looks; one without a memory only decides a few seconds later."""
 
-    head: int = -1
-    state: State = field(default_factory=State)
     release: int = 0
     history: deque[tuple[datetime, Counts]] = field(default_factory=lambda: deque(maxlen=800))
     """What the release had counted at the looks of the last minutes."""
@@ -146,13 +144,12 @@ def look(ws: Workspace, now: datetime) -> View | None:
     found = read_reports(ws)
     entries = ws.journal.entries()
     memory = _MEMORIES.setdefault(ws, Memory())
-    if memory.head != len(entries):
-        memory.head, memory.state = len(entries), fold(entries)
-    champion = memory.state.champion
+    state = ws.state_of(entries)
+    champion = state.champion
     if serving is None or champion is None:
         return None
-    reports = with_departed(found, memory.state)
-    view = View(ws, serving, entries, memory.state, champion, reports, now, memory)
+    reports = with_departed(found, state)
+    view = View(ws, serving, entries, state, champion, reports, now, memory)
     _remember(view)
     return view
 
