@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect._internal.concurrency.threads import wait_for_global_loop_exit
-from prefect.events.worker import EventsWorker
-from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from blocks.documents import using
@@ -30,9 +27,10 @@ from perennial.release.releases import NoWayBack, release
 from perennial.settings import Settings
 from perennial.workspace import Workspace
 from tests.builders import MONTHS, deliver, make_use_case, moment, write_month
+from tests.senders import fresh_senders
 from tests.servers import PERENNIAL, Server, running_server, until
 
-pytestmark = pytest.mark.long  # and so in another process than the flows on the shared server: Prefect sends to one
+pytestmark = pytest.mark.long
 
 MAY, JUNE = moment("2024-05-01"), moment("2024-06-01")
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
@@ -69,12 +67,9 @@ def server(dev: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         **dict.fromkeys(KEYS, "none"),
     }
     home = tmp_path_factory.mktemp("server")
-    with running_server(home, **variables) as found, pytest.MonkeyPatch.context() as patch:
+    with running_server(home, **variables) as found, fresh_senders(), pytest.MonkeyPatch.context() as patch:
         patch.setenv("PERENNIAL_DEV_STORAGE_ROOT", dev.settings.storage_root)
         yield found
-        for worker in (APILogWorker, EventsWorker):
-            worker.drain_all(timeout=10, at_exit=False)
-        wait_for_global_loop_exit(timeout=10)
 
 
 @dataclass
