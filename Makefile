@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_MONTHS ?= 12
+PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: help setup demo drill test test-long test-docker images sbom check lint bench bench-serving mutation simulation time-to-safe lock up down clean
+.PHONY: help setup demo drill test test-long test-docker test-all images sbom check lint bench bench-serving mutation simulation time-to-safe lock up down clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,10 +29,12 @@ drill: up ## Only the last part of the demo: a faulty model let loose on a copy,
 	@$(BIN)/perennial drill flight-delay
 
 test: setup ## Run the tests that need nothing but this checkout (under 10 minutes)
-	@$(BIN)/python -m pytest -q -m "not long and not docker"
+	@$(PYTEST) -m "not long and not docker" -n auto --maxprocesses 4 --dist loadfile
 
 test-long: setup ## Run the tests that take minutes each
-	@$(BIN)/python -m pytest -q -m "long and not docker"
+	@$(PYTEST) -m "long and not docker" --durations 15
+
+test-all: test test-long test-docker ## All tests
 
 images: setup ## Build the images by the steps of prefect.yaml, and print their digests
 	@$(BIN)/python -m deployments.building
@@ -43,7 +46,7 @@ sbom: setup ## Write a bill of materials (CycloneDX) of each image that `make im
 	  $$target > dist/sbom-$$target.json && echo dist/sbom-$$target.json; done
 
 test-docker: setup ## Build the images and run the loop, a rollout and a rollback in containers (needs a Docker engine)
-	@$(BIN)/python -m pytest -q -m docker
+	@$(PYTEST) -m docker --durations 8
 
 check: setup lint ## Lint, types and architecture
 	@$(BIN)/mypy

@@ -1,6 +1,7 @@
 """The walls of the house, as tests: who may import what, how long things get, and who reads the clock."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -91,6 +92,12 @@ def test_every_public_name_explains_itself(path: Path) -> None:
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef) and not node.name.startswith("_")
     ]
     assert {node.name for node in public if not ast.get_docstring(node)} == set()
+
+
+def test_the_readme_is_read_in_one_go_and_leads_somewhere() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    assert [one for one in re.findall(r"\]\(([^)#]+)\)", text) if not (ROOT / one).exists()] == []
 
 
 def test_only_entry_points_read_the_clock() -> None:
