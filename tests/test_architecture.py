@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,8 @@ def test_starting_up_imports_no_slow_library(module: str) -> None:
     script = f"import sys, {module}; print(*sorted({set(SLOW)!r} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""
+
+
+def test_nothing_installed_slows_every_import_of_prefect() -> None:
+    """Where `rfc3987-syntax` is installed, jsonschema compiles 38 grammars with it, a second for each process."""
+    assert find_spec("jsonschema") is not None and find_spec("rfc3987_syntax") is None
