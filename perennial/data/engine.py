@@ -40,6 +40,7 @@ class Engine:
         self._connection = duckdb.connect()
         spill = Path(gettempdir()) / f"perennial-spill-{os.getpid()}"
         self._connection.execute("SET TimeZone = 'UTC'")
+        self._connection.execute("SET enable_progress_bar = false")  # it would stand among what a command prints
         self._connection.execute(f"SET memory_limit = '{settings.memory_limit}'")
         self._connection.execute(f"SET temp_directory = '{spill}'")
         if settings.threads:

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -62,3 +64,14 @@ def test_names_and_texts_cannot_leave_their_quotes(engine: Engine):
     name, text = 'a"; SELECT 2 --', "it's; SELECT 2 --"
     rows = engine.table(f"SELECT {quote_text(text)} AS {quote(name)}")
     assert rows.to_pylist() == [{name: text}]
+
+
+def test_a_long_query_prints_nothing_among_what_a_command_prints():
+    """`python -c` is what DuckDB takes for a person who looks on."""
+    script = (
+        "from perennial.data.engine import Engine; from perennial.settings import Settings; "
+        "print(Engine(Settings(environment='test', storage_root='.')).scalar("
+        "\"SELECT current_setting('enable_progress_bar')\"))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
