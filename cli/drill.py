@@ -147,10 +147,11 @@ def _fate(taken_back: bool) -> str:
 
 def _drawn(told: dict[str, Any]) -> str:
     wrong = told["answered_by"].get(str(told["faulty_version"]), 0)
-    after = told["decided_after_seconds"]
-    decided = f", decided {after} s after it was made, every replica rid of it after {told['safe_after_seconds']} s"
+    after, safe = told["decided_after_seconds"], told["safe_after_seconds"]
+    decided = "" if after is None else f", decided {after} s after it was made"
+    rid = "" if safe is None else f", every replica rid of it after {safe} s"
     lines = [
-        f"\n{_fate(told['taken_back'])}{decided if after is not None else ''}.",
+        f"\n{_fate(told['taken_back'])}{decided}{rid}.",
         f"{told['answered']:,} requests were answered, {_failed(told['failed'])}; {wrong:,} answers were the faulty "
         f"version's, {told['corrected']:,} of them scored again by the good one.",
         f"[dim]All of it happened in {told['storage_root']}, a copy: nothing of yours has changed.[/]",
