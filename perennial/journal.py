@@ -142,6 +142,9 @@ class Journal:
             return False
 
     def _newest(self) -> int:
+        """The number up to which entries are to be read; a long journal is not listed again where there is no news."""
+        if self.head and not self._store.exists(self._path(self.head + 1)):
+            return self.head
         found = self._store.list(self._folder, after=self._path(self.head))
         numbers = (_NUMBERED.fullmatch(path.rpartition("/")[2]) for path in found)
         return max((int(number[1]) for number in numbers if number), default=self.head)

@@ -90,6 +90,25 @@ def test_another_view_reads_only_the_news(journal: Journal, tmp_path: Path) -> N
     assert other.entries() == journal.entries()
 
 
+def test_looking_again_without_news_lists_nothing(journal: Journal, tmp_path: Path) -> None:
+    class Counts(Store):
+        listings = 0
+
+        def list(self, prefix: str, after: str | None = None) -> list[str]:
+            self.listings += 1
+            return super().list(prefix, after)
+
+    filled(journal, 3)
+    store = Counts(str(tmp_path))
+    other = Journal(store, "shop-returns")
+    assert len(other.entries()) == 3 and store.listings == 1
+    for _ in range(5):
+        assert len(other.entries()) == 3
+    assert store.listings == 1, "a listing costs more the longer the journal is"
+    journal.append(a_record("news"), NOON, head=3)
+    assert len(other.entries()) == 4
+
+
 def test_journals_of_use_cases_are_apart(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     filled(Journal(store, "shop-returns"), 2)
