@@ -6,7 +6,7 @@ comparison. It decides nothing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +23,16 @@ from perennial.workspace import Workspace
 Vector = NDArray[np.float64]
 Times = NDArray[np.int64]
 """Microseconds since 1970."""
+_HOUR = 3_600_000_000
 _SPAN, _OVER, _ARRIVED = "asked:in", "asked:over", "label:arrived"
 """Columns beside the features; no feature has such a name."""
 MOST_BATCHES, MOST_ROWS, MOST_PER_HOUR = 20_000, 20_000, 50
 """Of the oldest, and after those of each hour: enough to tell any difference that matters, also one that begins late,
 and a bound of the time and memory that a look takes. What was compared once is compared at every later look."""
 ENOUGH = 30
-"""Labels from which an hour or a day has a mean; by those it counts, so that later ones change nothing."""
+"""Labels from which an hour or a day has a mean."""
+COLLECTED = timedelta(minutes=10)
+"""After an hour or a day, until its answers are surely in the lake."""
 CLIP = 4.0
 """A squared error counts as at most so many variances of the label, so that one row cannot decide."""
 
@@ -94,26 +97,31 @@ def compare(ws: Workspace, comparison: Comparison, as_of: datetime) -> Losses:
         worst = 1.0 if ws.use_case.task == "binary" else CLIP * _variance(engine, comparison.holdout)
         scored = _scored(engine, models)
     share = 1.0 if ws.use_case.task == "binary" else CLIP
-    return _losses(scored, comparison.max_loss / share, ALLOWANCE / share, worst)
+    length = _HOUR * (24 if comparison.mature else 1)
+    return _losses(scored, comparison.max_loss / share, ALLOWANCE / share, worst, length)
 
 
-def span_means(values: Vector, spans: Times, arrived: Times) -> Vector:
-    """Return the mean of each hour or day that has enough labels, by those that were there when there were enough.
+def span_means(values: Vector, spans: Times, arrived: Times, length: int) -> Vector:
+    """Return the mean of each hour or day that has enough labels.
+
+    It is of those that had arrived when it was over, or later when there were enough: what comes after changes nothing.
 
     Args:
         values: One per label, shape (n,).
-        spans: Which hour or day each is of.
+        spans: When the hour or day of each began.
         arrived: When each label became known.
+        length: Of an hour or day.
     """
     means = []
     for span in np.unique(spans):
         within, when = values[spans == span], arrived[spans == span]
         if len(within) >= ENOUGH:
-            means.append(within[when <= np.sort(when)[ENOUGH - 1]].mean())
+            until = max(np.sort(when)[ENOUGH - 1], span + length)
+            means.append(within[when <= until].mean())
     return np.array(means)
 
 
-def _losses(scored: Scored, limit: float, allowance: float, worst: float) -> Losses:
+def _losses(scored: Scored, limit: float, allowance: float, worst: float, length: int) -> Losses:
     y, ours, theirs = scored.y, scored.ours, scored.theirs
     apart = np.abs(ours - theirs)
     apart = apart[np.isfinite(apart)]
@@ -125,7 +133,7 @@ def _losses(scored: Scored, limit: float, allowance: float, worst: float) -> Los
         loss - other,
         limit,
         allowance,
-        span_means((loss - other)[over], scored.spans[known][over], scored.arrived[known][over]),
+        span_means((loss - other)[over], scored.spans[known][over], scored.arrived[known][over], length),
         why_none,
         compared=len(apart),
         difference=float(apart.sum()),
@@ -148,7 +156,7 @@ def _keep_rows(
     encoders = [one.encoder for one in models]
     span = f"date_trunc('{'day' if comparison.mature else 'hour'}', {{}})"
     of = f"epoch_us({span.format('asked_at')})"
-    is_over = f"{span.format('asked_at')} < {span.format(quote_time(as_of))}"
+    is_over = f"{span.format('asked_at')} < {span.format(quote_time(as_of - COLLECTED))}"
     mature = f"event_time <= {quote_time(as_of - ws.use_case.label.matures_after)}" if comparison.mature else "TRUE"
     engine.keep(
         "comparable",

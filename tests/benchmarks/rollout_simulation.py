@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from perennial.release.paired_losses import ENOUGH
 from perennial.release.reports import Counts
 from perennial.release.rollout_decision import Evidence, Losses, decide_rollout
 from perennial.serving_spec import Serving
@@ -81,7 +80,7 @@ def first_refusal(world: World, seed: int) -> int | None:
     answers = LOOKS * PER_LOOK
     hours = np.random.default_rng([seed, 1]).normal(0, world.hours, answers // PER_HOUR)
     losses = np.clip(random.normal(world.loss, world.spread, answers) + np.repeat(hours, PER_HOUR), -1, 1)
-    means = losses.reshape(-1, PER_HOUR)[:, :ENOUGH].mean(axis=1)
+    means = losses.reshape(-1, PER_HOUR).mean(axis=1)
     ours, theirs = (_cumulative(world, arm, random) for arm in (0, 1))
     for look in range(LOOKS):
         given = (look + 1) * PER_LOOK

@@ -65,10 +65,11 @@ def test_beyond_the_first_rows_some_of_each_hour_are_compared(
 
 def test_an_hour_that_is_over_counts_by_the_labels_that_were_there_when_it_had_enough() -> None:
     values = np.array([0.1] * 30 + [0.9] * 10 + [0.2] * 29)
-    spans, arrived = np.repeat([1, 2], [40, 29]), np.arange(69)
-    assert span_means(values, spans, arrived) == pytest.approx([0.1]), "later labels change nothing; 29 are too few"
+    spans, arrived = np.repeat([0, 1000], [40, 29]), np.arange(69)
+    assert span_means(values, spans, arrived, 10) == pytest.approx([0.1]), "later labels change nothing; 29 are too few"
+    assert span_means(values, spans, arrived, 1000) == pytest.approx([0.3]), "they had arrived when it was over"
     together = np.where(arrived < 29, arrived, 29)
-    assert span_means(values, spans, together) == pytest.approx([0.3]), "what arrived at one moment counts together"
+    assert span_means(values, spans, together, 10) == pytest.approx([0.3]), "what arrives at one moment counts together"
 
 
 def test_hours_are_told_apart_and_mature_labels_by_the_day(shop: Shop, rows: list[dict[str, Any]]) -> None:
