@@ -7,7 +7,7 @@ from tests.benchmarks.rollout_simulation import ALPHA, EQUAL, WORSE, World, refu
 
 @pytest.mark.parametrize("world", [EQUAL[0], EQUAL[6], EQUAL[-1]], ids=lambda world: world.name)
 def test_an_equally_good_version_is_seldom_refused_however_often_one_looks(world: World) -> None:
-    assert share(refusals(world, 40)) <= 3 * ALPHA
+    assert share(refusals(world, 20)) <= 3 * ALPHA
 
 
 def test_a_version_that_is_clearly_worse_is_refused_soon() -> None:
