@@ -14,14 +14,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from blocks.stack import MLFLOW, PREFECT, read_stack
 from cli.asked_service import AskedService, asking
-from cli.story import show, tell
+from cli.closing import registry_table, say_where, standing
+from cli.story import tell
 from perennial.errors import Permanent
 from perennial.periods import Period
-from perennial.records import Entry, Judged
+from perennial.records import Entry
 from perennial.settings import Settings
-from perennial.state import State
 from perennial.use_case_file import use_case_slugs
 from perennial.watch.signs_of_life import why_unfinished
 from perennial.workspace import Workspace
@@ -69,10 +68,10 @@ def run(
                 with asking(workspace, traffic) as service:
                     _run_periods(workspace, begin, periods, console, service)
             finally:  # a period that failed leaves those before it, and where to look at it
-                summary[slug] = _summary(workspace, round(monotonic() - started, 1))
-                console.print(_registry_table(workspace, summary[slug]["versions"]))
+                summary[slug] = {"seconds": round(monotonic() - started, 1), **standing(workspace)}
+                console.print(registry_table(workspace, summary[slug]["versions"]))
                 if workspace is workspaces[-1] or sys.exc_info()[0]:
-                    _say_where(summary, settings, console)
+                    say_where(summary, settings, console)
     return summary
 
 
@@ -136,53 +135,3 @@ def _tell_period(
     if not is_new:
         lines.add_row("", "", "[dim]all of this was there already; nothing was done again[/]")
     console.print(lines)
-
-
-def _summary(workspace: Workspace, seconds: float) -> dict[str, Any]:
-    state = workspace.state()
-    reports = [one.report for one in state.measured if one.report]
-    return {
-        "seconds": seconds,
-        "versions": [_version(state, judged, workspace.use_case.metrics.primary) for judged in state.judged],
-        "report": workspace.store.uri(reports[-1]) if reports else None,
-    }
-
-
-def _version(state: State, judged: Judged, primary: str) -> dict[str, Any]:
-    training = state.training_of(judged.model)
-    fits = training.candidates if training else ()
-    kept = next((fit for fit in fits if fit.model == judged.model), None)
-    return {
-        "version": judged.version,
-        "until": training.holdout.end.date().isoformat() if training else "unknown",
-        "candidate": kept.name if kept else "unknown",
-        "score": show(kept.metrics.get(primary)) if kept else "unknown",
-        "gate": judged.verdict.answer.value,
-        "role": _role(state, judged.version),
-    }
-
-
-def _role(state: State, version: int) -> str:
-    if state.champion and version == state.champion.version:
-        return "champion"
-    return "retired" if version in {one.version for one in state.released} else "refused"
-
-
-def _registry_table(workspace: Workspace, versions: list[dict[str, Any]]) -> Table:
-    title = f"\nRegistry of {workspace.use_case.slug}"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-    for name in ("version", "until", "candidate", workspace.use_case.metrics.primary, "gate", "role"):
-        table.add_column(name, overflow="fold")
-    for one in versions:
-        table.add_row(*map(str, one.values()), style="bold green" if one["role"] == "champion" else None)
-    return table
-
-
-def _say_where(summary: dict[str, Any], settings: Settings, console: Console) -> None:
-    console.print()
-    for slug, found in summary.items():
-        console.print(f"{slug}: {found['seconds']} s; newest report {found['report']}", soft_wrap=True)
-    addresses = [one.address for name, one in read_stack(settings).services.items() if name in (PREFECT, MLFLOW)]
-    looked_at = f"Look at it in {' and '.join(addresses)}" if addresses else "`perennial up` lets you look at it"
-    console.print(f"{looked_at}: Prefect (runs, artifacts) and MLflow (models, plots).", soft_wrap=True)
-    console.print("`.venv/bin/perennial history <use case>` tells what served when, and why.", soft_wrap=True)

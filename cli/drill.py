@@ -8,9 +8,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.arguments import Env, Json, UseCaseName, choose_environment, open_workspace
-from cli.output import console, show
+from cli.closing import registry_table, say_where, standing
+from cli.output import console, errors, show
 from cli.story import tell
-from perennial.records import Entry, Released
+from perennial.records import Answer, Entry, Released, RolloutEnded
 
 if TYPE_CHECKING:
     from deployments.drill.rehearsal import Moment
@@ -29,7 +30,10 @@ def drill(
     env: Env = None,
     as_json: Json = False,
 ) -> None:
-    """Rehearse a bad release: a model that every gate passes and that real outcomes refute, on a copy of all."""
+    """Rehearse a bad release: a model that every gate passes and that real outcomes refute, on a copy of all.
+
+    Ends with 1 where it was not taken back, a request failed, or its answers were not made good.
+    """
     from deployments.drill.rehearsal import Rehearsal
     from flows.entry import now
 
@@ -46,6 +50,14 @@ def drill(
             _tell(one, workspace)
     told = _summary(moments, rehearsal.copy)
     show(told, lambda: _drawn(told), as_json)
+    if not as_json:
+        now_there = standing(workspace)
+        console.print(registry_table(workspace, now_there["versions"]))
+        say_where({use_case: now_there}, workspace.settings, console)
+        for one in told["broken"]:
+            errors.print(f"[red]{escape(one)}[/]")
+    if told["broken"]:
+        raise typer.Exit(1)
 
 
 _ABOUT = (
@@ -85,8 +97,8 @@ def _summary(moments: "list[Moment]", copy: "Workspace") -> dict[str, Any]:
     sent, state = moments[-1].sent, copy.state()
     made, back = _first(moments, withdraws=False), _first(moments, withdraws=True)
     swapped = [one for one in moments if not isinstance(one.what, Entry | str)]
-    safe = swapped[-1].seconds if back else None
-    return {
+    safe = swapped[-1].seconds if back and swapped else None
+    told = {
         "use_case": copy.use_case.slug,
         "faulty_version": state.judged[-1].version,
         "answered": sent.answered,
@@ -98,7 +110,28 @@ def _summary(moments: "list[Moment]", copy: "Workspace") -> dict[str, Any]:
         "corrected": sum(one.rows for one in state.corrected),
         "seconds": round(moments[-1].seconds, 1),
         "storage_root": copy.settings.storage_root,
+        "taken_back": any(_takes_back(one) for one in moments),
     }
+    return {**told, "broken": _broken(told)}
+
+
+def _takes_back(moment: "Moment") -> bool:
+    record = moment.what.record if isinstance(moment.what, Entry) else None
+    if isinstance(record, RolloutEnded):
+        return record.verdict.answer is Answer.FAIL
+    return isinstance(record, Released) and record.withdraws is not None
+
+
+def _broken(told: dict[str, Any]) -> list[str]:
+    """What was promised and not kept, a sentence each."""
+    version, wrong = told["faulty_version"], told["answered_by"].get(str(told["faulty_version"]), 0)
+    kept = {
+        f"The faulty version {version} was not taken back.": told["taken_back"],
+        f"{told['failed']:,} requests failed; none may, whatever is released.": not told["failed"],
+        "No request was answered, so nothing was rehearsed.": told["answered"],
+        f"None of the {wrong:,} answers of version {version} was scored again.": told["corrected"] or not wrong,
+    }
+    return [sentence for sentence, is_kept in kept.items() if not is_kept]
 
 
 def _first(moments: "list[Moment]", withdraws: bool) -> float | None:
@@ -108,12 +141,17 @@ def _first(moments: "list[Moment]", withdraws: bool) -> float | None:
     return next(found, None)
 
 
+def _fate(taken_back: bool) -> str:
+    return "[green]Taken back by itself[/]" if taken_back else "[red]Not taken back[/]"
+
+
 def _drawn(told: dict[str, Any]) -> str:
     wrong = told["answered_by"].get(str(told["faulty_version"]), 0)
-    after = told["decided_after_seconds"]
-    decided = f", decided {after} s after it was made, every replica rid of it after {told['safe_after_seconds']} s"
+    after, safe = told["decided_after_seconds"], told["safe_after_seconds"]
+    decided = "" if after is None else f", decided {after} s after it was made"
+    rid = "" if safe is None else f", every replica rid of it after {safe} s"
     lines = [
-        f"\n[green]Taken back by itself[/]{decided if after is not None else ''}.",
+        f"\n{_fate(told['taken_back'])}{decided}{rid}.",
         f"{told['answered']:,} requests were answered, {_failed(told['failed'])}; {wrong:,} answers were the faulty "
         f"version's, {told['corrected']:,} of them scored again by the good one.",
         f"[dim]All of it happened in {told['storage_root']}, a copy: nothing of yours has changed.[/]",

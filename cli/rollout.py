@@ -11,6 +11,7 @@ from rich.text import Text
 from cli.arguments import Env, Json, UseCaseName, Verbose, choose_environment, open_workspace
 from cli.output import show
 from perennial.records import Answer, Verdict
+from perennial.rollouts import whose
 from perennial.state import Rollout, State
 from perennial.workspace import Workspace
 
@@ -56,6 +57,7 @@ def corrections(
     waiting = [
         {
             "withdrawn": one.withdrawn.number,
+            "rollout": one.withdrawn.rollout,
             "version": one.withdrawn.version,
             "batch": source.batch,
             "rows": source.rows,
@@ -154,16 +156,19 @@ def _past(rows: list[dict[str, Any]]) -> RenderableType:
 
 def _corrections(use_case: str, waiting: list[dict[str, Any]], made: list[Any]) -> RenderableType:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("withdrawn release", "rows", "batches", "scored again by"):
+    for name in ("withdrawn", "rows", "batches", "scored again by"):
         table.add_column(name, overflow="fold")
     for one in made:
         by = f"release {one.release}, version {one.version}"
-        table.add_row(str(one.withdrawn), f"{one.rows:,}", str(len(one.sources)), by)
+        table.add_row(one.whose, f"{one.rows:,}", str(len(one.sources)), by)
     for row in waiting:
         table.add_row(
-            str(row["withdrawn"]), f"at most {row['rows']:,}", row["batch"], Text("nobody yet", style="yellow")
+            whose(row["withdrawn"], row["rollout"]),
+            f"at most {row['rows']:,}",
+            row["batch"],
+            Text("nobody yet", style="yellow"),
         )
     if not table.row_count:
-        return "[green]No withdrawn release wrote any prediction.[/]"
+        return "[green]Nothing that was taken back wrote any prediction.[/]"
     hint = f"`perennial corrections {use_case} --score` scores them again." if waiting else ""
     return Group(table, Text(hint, style="dim"))

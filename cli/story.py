@@ -183,7 +183,7 @@ def _(record: AnswersAudited, primary: str) -> list[tuple[str, str]]:
 
 @_say.register
 def _(record: PredictionsCorrected, primary: str) -> list[tuple[str, str]]:
-    told = f"{record.rows:,} predictions of release {record.withdrawn} scored again by version {record.version}"
+    told = f"{record.rows:,} predictions of {record.whose} scored again by version {record.version}"
     return [("correct", told)]
 
 

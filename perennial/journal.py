@@ -1,12 +1,15 @@
 """The append-only log of one use case in one environment; it stores records and folds nothing.
 
 Each entry is one object whose number must still be free, which local disks and object stores both
-guarantee with a conditional create. A writer names the head it has seen, so a stale one is refused.
+guarantee with a conditional create. A writer names the head it has seen, so a stale one is refused. Every thousand
+entries are repeated in one object, a *pack*; it is a copy that may be deleted, and counts only where the last entry of
+it is that of the journal, which by the chain of digests proves all before it.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from threading import RLock
 from uuid import uuid4
@@ -21,6 +24,8 @@ from perennial.store import AlreadyThere, MissingObject, Store
 _ENTRY = TypeAdapter(Entry)
 _GENESIS = digest_bytes(b"")
 _NUMBERED = re.compile(r"(\d{9})\.json")
+PACK = 1000
+"""Entries that one object repeats, for who reads a long journal from its beginning."""
 _MEND = "Restore the journal folder from a backup; nothing was used."
 
 
@@ -60,10 +65,12 @@ class Journal:
             BrokenJournal: The chain of digests does not hold.
         """
         with self._lock:
-            paths = [self._path(seq) for seq in range(self.head + 1, self._newest() + 1)]
-            with ThreadPoolExecutor(max_workers=16) as pool:
-                for path, data in zip(paths, pool.map(self._get, paths), strict=True):
-                    self._take(data, path)
+            newest = self._newest()
+            if not self.head and newest >= PACK:
+                self._unpack(newest)
+            paths = [self._path(seq) for seq in range(self.head + 1, newest + 1)]
+            for path, data in zip(paths, self._get_all(paths), strict=True):
+                self._take(data, path)
             return tuple(self._entries)
 
     @property
@@ -133,7 +140,39 @@ class Journal:
                     return False
                 raise
         self._take(data, path)
+        if entry.seq % PACK == 0:
+            with suppress(Exception):  # the entry is there, and the next writer packs
+                self._pack()
         return True
+
+    def _pack(self) -> None:
+        """Repeat every thousand entries of which there is no pack yet."""
+        there = self._store.list(f"{self._folder}/packs")
+        for last in range(PACK, self.head + 1, PACK):
+            if self._pack_path(last) not in there:
+                data = self._get_all([self._path(seq) for seq in range(last - PACK + 1, last + 1)])
+                self._store.put(self._pack_path(last), b"\n".join(data))
+
+    def _unpack(self, newest: int) -> None:
+        """Take what is packed, as far as it is the journal's."""
+        there = self._store.list(f"{self._folder}/packs")
+        for last in range(PACK, newest + 1, PACK):
+            path, before = self._pack_path(last), (self.head, self._last)
+            if path not in there:
+                return
+            data = self._store.get(path).split(b"\n")
+            try:
+                if data[-1] != self._get(self._path(last)):
+                    return
+                for one in data:
+                    self._take(one, path)
+            except BrokenJournal:  # the entries themselves are read then, and say what is wrong
+                del self._entries[before[0] :]
+                self._last = before[1]
+                return
+
+    def _pack_path(self, last: int) -> str:
+        return f"{self._folder}/packs/{last:09d}.jsonl"
 
     def _holds(self, path: str, data: bytes) -> bool:
         try:
@@ -142,9 +181,16 @@ class Journal:
             return False
 
     def _newest(self) -> int:
+        """The number up to which entries are to be read; a long journal is not listed again where there is no news."""
+        if self.head and not self._store.exists(self._path(self.head + 1)):
+            return self.head
         found = self._store.list(self._folder, after=self._path(self.head))
         numbers = (_NUMBERED.fullmatch(path.rpartition("/")[2]) for path in found)
         return max((int(number[1]) for number in numbers if number), default=self.head)
+
+    def _get_all(self, paths: Sequence[str]) -> list[bytes]:
+        with ThreadPoolExecutor(max_workers=16) as pool:
+            return list(pool.map(self._get, paths))
 
     def _get(self, path: str) -> bytes:
         try:

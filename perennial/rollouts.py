@@ -86,12 +86,19 @@ class AnswersCollected(Frozen):
         return any(first <= number <= last for first, last in self.segments.get(replica, ()))
 
 
+def whose(release: int, rollout: int | None) -> str:
+    """Name what wrote predictions: a release, or the canary of a rollout."""
+    return f"release {release}" if rollout is None else f"the canary of rollout {rollout}"
+
+
 class PredictionsCorrected(Frozen):
-    """What a withdrawn release wrote was scored again by the release that replaced it, under the same ids."""
+    """What a withdrawn release or a refused canary wrote was scored again by the release that serves, under its ids."""
 
     kind: Literal["predictions.corrected"] = "predictions.corrected"
     withdrawn: int
-    """Number of the release that was taken back."""
+    """Number of the release that was taken back; for a canary that of the release beside which it answered."""
+    rollout: int | None = None
+    """Number of the rollout whose canary was taken back, if it was one."""
     release: int
     model: str
     version: int
@@ -100,6 +107,11 @@ class PredictionsCorrected(Frozen):
     table_version: int
     sources: tuple[str, ...] = ()
     """The batches of `predictions` whose rows it corrects."""
+
+    @property
+    def whose(self) -> str:
+        """What was taken back, in words."""
+        return whose(self.withdrawn, self.rollout)
 
 
 class AnswersAudited(Frozen):

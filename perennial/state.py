@@ -6,6 +6,7 @@ from datetime import datetime
 
 from perennial.records import (
     Accepted,
+    Answer,
     Answered,
     AnswersAudited,
     AnswersCollected,
@@ -79,6 +80,11 @@ class Rollout:
     def share(self) -> float:
         """Of the requests that it answers now, or gets copies of."""
         return self.started.steps[self.step]
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it was taken back because it was shown to be worse, not for want of evidence."""
+        return self.ended_at is not None and self.verdict is not None and self.verdict.answer is Answer.FAIL
 
 
 @dataclass

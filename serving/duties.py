@@ -1,7 +1,7 @@
 """What is done beside answering, in a process of its own: the guard every second, the collector when it is time.
 
 Any number of these processes may run, on any machine; each step is one record of the journal. The guard waits for
-nothing else: it has a thread and a view of the journal of its own.
+nothing else: it has a thread and a view of the journal of its own, and labels are looked at in another thread.
 """
 
 import os
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from threading import Event, Thread
 from time import monotonic
 from typing import Any
@@ -26,7 +27,7 @@ GUARD, SETTLE, COLLECT, AUDIT = 1.0, 1.0, 5.0, 60.0
 CALM = 300.0
 """Seconds between two rounds of collecting and auditing else: a year of them is not to make the journal long."""
 NEW = 600.0
-"""Seconds for which a release, or this process, is new."""
+"""Seconds for which a release, a trial, or this process is new."""
 _LAST = 5.0
 """Seconds that the guard has to end its last look."""
 
@@ -62,10 +63,13 @@ class Duty:
 
 
 class Calm:
-    """Whether nothing waits for what was answered a moment ago: no version is on trial, and none is new."""
+    """Whether nothing waits for what was answered a moment ago: no release is new, and no trial.
+
+    A trial of hours looks at labels every ten minutes, and need not make the journal and the lake long either.
+    """
 
     def __init__(self) -> None:
-        self._release: int | None = None
+        self._newest = (0, 0)
         self._since = monotonic()
 
     def __call__(self, ws: Workspace) -> bool:
@@ -73,24 +77,30 @@ class Calm:
             state = ws.state()
         except Exception:  # the duties themselves say what is wrong
             return False
-        number = state.champion.number if state.champion else None
-        if number != self._release:
-            self._release, self._since = number, monotonic()
-        return state.rollout is None and monotonic() - self._since > NEW
+        newest = len(state.released), len(state.rollouts)
+        if newest != self._newest:
+            self._newest, self._since = newest, monotonic()
+        return monotonic() - self._since > NEW
 
 
 def attend(ws: Workspace, ending: Event) -> None:
     """Do all duties until told to end, and collect once more then."""
     from perennial.release.answers import collect_answers
-    from perennial.release.guarding import guard
+    from perennial.release.guarding import guard, look_at_labels
 
     own = Workspace(ws.use_case, ws.settings)
-    guarding = Thread(target=_go_round, args=(own, [Duty("guard", guard, GUARD)], ending), name="guarding", daemon=True)
-    guarding.start()
+    guarding = _beside(own, Duty("guard", partial(guard, waits=False), GUARD), ending)
+    _beside(own, Duty("labels", look_at_labels, GUARD), ending)
     _go_round(ws, _housekeeping(), ending)
     with suppress(Exception):
         collect_answers(ws, now())
     guarding.join(_LAST)
+
+
+def _beside(ws: Workspace, duty: Duty, ending: Event) -> Thread:
+    thread = Thread(target=_go_round, args=(ws, [duty], ending), daemon=True)
+    thread.start()
+    return thread
 
 
 def _housekeeping() -> list[Duty]:

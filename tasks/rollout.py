@@ -66,13 +66,13 @@ def show_corrections(workspace: Workspace, found: Corrections, as_of: datetime) 
     if found.made or found.trouble:
         about = f"{sum(one.rows for one in found.made):,} predictions scored again"
         publish_markdown(workspace.use_case.slug, "corrections", corrections_report(found), about)
-    return [f"score again {one.rows:,} predictions of release {one.withdrawn}" for one in found.made]
+    return [f"score again {one.rows:,} predictions of {one.whose}" for one in found.made]
 
 
 def corrections_report(found: Corrections) -> str:
     """What was scored again, by what, and what could not be."""
-    rows = [(one.withdrawn, one.release, one.version, f"{one.rows:,}", f"`{one.batch}`") for one in found.made]
-    table = markdown_table(("withdrawn release", "scored by release", "version", "rows", "batch"), rows)
+    rows = [(one.whose, one.release, one.version, f"{one.rows:,}", f"`{one.batch}`") for one in found.made]
+    table = markdown_table(("withdrawn", "scored by release", "version", "rows", "batch"), rows)
     return "\n\n".join(["## Predictions scored again", table, *([found.trouble] if found.trouble else [])])
 
 

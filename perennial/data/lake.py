@@ -25,6 +25,9 @@ from perennial.workspace import Workspace
 
 _DIGITS = 16
 """Of its digest in the name of a file."""
+_KNOWN = 200_000
+"""Files whose digest a process remembers: more than it reads at one go, or it would forget each before the next time.
+A comparison of a trial reads up to 40,000 (`paired_losses.MOST_BATCHES` of two tables)."""
 
 
 class MissingPartition(Permanent):
@@ -92,16 +95,18 @@ def files(workspace: Workspace, table: str, partition_by: str, partitions: Seque
         DamagedPartition: The bytes of a file changed after they were written.
     """
     held = _open(workspace, table)
+    listed: dict[str, list[str]] = {}
+    for uri in sorted(held.file_uris()) if held is not None else ():
+        listed.setdefault(uri.split("/")[-2], []).append(uri)
     found: list[str] = []
     for partition in partitions:
-        predicate = [(partition_by, "=", partition)]
-        uris = held.file_uris(file_pruning_predicate=predicate) if held is not None else []
-        if not uris:
+        uris = listed.get(_folder(partition_by, partition))
+        if uris is None:
             raise MissingPartition(
                 f"`{workspace.table(table)}` has no partition `{partition}`, which the journal of "
                 f"`{workspace.use_case.slug}` names. Restore the table from a backup, or build the partition again."
             )
-        found.extend(sorted(uris))
+        found.extend(uris)
     for one in found:
         if "://" not in one:
             _check_bytes(Path(one))
@@ -125,7 +130,11 @@ def _check_bytes(file: Path) -> None:
         )
 
 
-@lru_cache(maxsize=10_000)
+def _folder(partition_by: str, partition: str) -> str:
+    return f"{partition_by}={percent_encode(partition, safe='')}"
+
+
+@lru_cache(maxsize=_KNOWN)
 def _digest(file: Path, modified: int, size: int) -> str:
     return digest_file(file)
 
@@ -175,7 +184,7 @@ def _store(
     count = write_parquet(rows, file, stored)
     if not count:
         return []
-    path = f"{partition_by}={percent_encode(partition, safe='')}/{digest_file(file)[:_DIGITS]}.parquet"
+    path = f"{_folder(partition_by, partition)}/{digest_file(file)[:_DIGITS]}.parquet"
     workspace.store.upload(f"lake/{workspace.use_case.slug}/{table}/{path}", file)
     about = file.stat()
     statistics = json.dumps({"numRecords": count})

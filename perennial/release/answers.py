@@ -23,7 +23,7 @@ from perennial.release.answer_rows import (
     runs_of,
     segment_of,
 )
-from perennial.release.reports import Report, read_reports, report_path
+from perennial.release.reports import Report, by_the_store, read_reports, report_path
 from perennial.state import State
 from perennial.store import MissingObject
 from perennial.workspace import Workspace
@@ -85,10 +85,13 @@ def _named(paths: Sequence[str], state: State) -> set[str]:
 def _gone(ws: Workspace, state: State, as_of: datetime, segments: Sequence[str]) -> list[Report]:
     """Return the reports of replicas that left or fell silent for too long, once no segment of theirs is left.
 
-    What the journal kept of one before, and is still there because a collector died, is deleted.
+    One whose clock is late goes on writing, so the store's clock has to say the same. What the journal kept of one
+    before, and is still there because a collector died, is deleted.
     """
     waiting = {path.split("/")[-2] for path in segments}
-    silent = [one for one in read_reports(ws) if one.at < as_of - SILENT and one.replica not in waiting]
+    quiet = [one for one in read_reports(ws) if one.at < as_of - SILENT and one.replica not in waiting]
+    writing = {one.replica for one in by_the_store(ws, quiet) if one.at >= as_of - SILENT}
+    silent = [one for one in quiet if one.replica not in writing]
     for one in silent:
         if _is_told(one, state):
             ws.store.delete(report_path(ws, one.replica))

@@ -1,7 +1,7 @@
-"""What a withdrawn release wrote, scored again by the one that serves now, under the same ids beside the old rows.
+"""What a withdrawn release or a failed canary wrote, scored again by the release that serves now, under the same ids.
 
-Nothing is overwritten: a correction is one more batch of `predictions`, and readers choose what counts
-(`prediction_rows(..., corrected=True)`). It withdraws nothing itself.
+Nothing is overwritten: a correction is one more batch of `predictions` beside the old rows, and readers choose what
+counts (`prediction_rows(..., corrected=True)`). It withdraws nothing itself.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,17 +17,30 @@ from perennial.digests import digest_json
 from perennial.errors import Permanent
 from perennial.model.artifact import Model, load_model
 from perennial.model.encoding import Encoder
-from perennial.records import AnswersCollected, Entry, Predicted, PredictionsCorrected, Record, Released
+from perennial.records import AnswersCollected, Entry, Predicted, PredictionsCorrected, Record, Released, RolloutStarted
 from perennial.release.logged_answers import LOGGED, feature_columns, has_features, open_logged
 from perennial.release.predictions import batch_name, id_of_key
-from perennial.state import State, fold
+from perennial.state import Rollout, State, fold
 from perennial.workspace import Workspace
 
 _ROWS = "affected_rows"
+AT_ONCE = 200
+"""Batches that one correction makes good: what was recorded is not done again by one that was killed after it."""
 
 
 class NotCorrectable(Permanent):
     """Rows of a withdrawn release lack a feature that the release which serves now needs."""
+
+
+@dataclass(frozen=True)
+class Withdrawn:
+    """What was taken back."""
+
+    number: int
+    """Of the release; for a canary that of the release beside which it answered."""
+    version: int
+    rollout: int | None = None
+    """Of the canary, if it was one."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +52,13 @@ class Origin:
     version: int
     snapshot: str | None
     """Partition of `features`; `None` where they were logged with the request."""
+    rollout: int | None = None
+    """Of the canary that wrote them, if one did."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A batch of `predictions` with rows of a withdrawn release."""
+    """A batch of `predictions` with rows of what was withdrawn."""
 
     batch: str
     rows: int
@@ -53,28 +68,27 @@ class Source:
 
 @dataclass(frozen=True)
 class Affected:
-    """What one withdrawn release wrote and nobody has scored again."""
+    """What one withdrawn release, or one failed canary, wrote and nobody has scored again."""
 
-    withdrawn: Released
-    back: Released
-    """The rollback that withdrew it."""
+    withdrawn: Withdrawn
     sources: tuple[Source, ...]
 
 
 def affected(entries: Sequence[Entry]) -> list[Affected]:
-    """Return what withdrawn releases wrote and nobody has scored again, oldest first; the journal alone is read."""
+    """Return what was taken back and nobody has scored again, releases first; the journal alone is read."""
     state = fold(entries)
     by_number = {one.number: one for one in state.released}
-    found = [
-        Affected(by_number[one.withdraws], one, tuple(_open_sources(entries, state, by_number[one.withdraws])))
-        for one in state.released
-        if one.withdraws is not None
+    releases = [by_number[one.withdraws] for one in state.released if one.withdraws is not None]
+    taken_back = [
+        *(Withdrawn(one.number, one.version) for one in releases),
+        *(_canary(one) for one in state.rollouts.values() if one.has_failed and one.started.rollout == "canary"),
     ]
+    found = [Affected(one, tuple(_open_sources(entries, state, one))) for one in taken_back]
     return [one for one in found if one.sources]
 
 
 def correct(ws: Workspace, as_of: datetime) -> list[PredictionsCorrected]:
-    """Score again what withdrawn releases wrote, by the champion, and record each correction; again does nothing.
+    """Score again what was taken back, by the champion, some batches at a time; again does nothing.
 
     Raises:
         NotCorrectable: Some batches lack a feature that the champion needs, and stay affected; all others were
@@ -90,10 +104,12 @@ def correct(ws: Workspace, as_of: datetime) -> list[PredictionsCorrected]:
     done: list[PredictionsCorrected] = []
     lacking: list[str] = []
     for one in waiting:
-        sources = [source for source in one.sources if _has_features(ws, source, model.encoder)]
-        lacking += [source.batch for source in one.sources if source not in sources]
-        if sources:
-            done.append(_correct(ws, one.withdrawn, sources, champion, model, as_of))
+        for place in range(0, len(one.sources), AT_ONCE):
+            some = one.sources[place : place + AT_ONCE]
+            bare = _without_features(ws, some, model.encoder)
+            lacking += [source.batch for source in bare]
+            if sources := [source for source in some if source not in bare]:
+                done.append(_correct(ws, one.withdrawn, sources, champion, model, as_of))
     if lacking:
         raise NotCorrectable(
             f"{len(lacking)} batches of withdrawn releases of `{ws.use_case.slug}` lack a feature that version "
@@ -103,60 +119,96 @@ def correct(ws: Workspace, as_of: datetime) -> list[PredictionsCorrected]:
     return done
 
 
-def _open_sources(entries: Sequence[Entry], state: State, withdrawn: Released) -> Iterator[Source]:
-    done = {batch for one in state.corrected if one.withdrawn == withdrawn.number for batch in one.sources}
+def _canary(rollout: Rollout) -> Withdrawn:
+    started = rollout.started
+    return Withdrawn(started.against_release, started.version, started.number)
+
+
+def _of_correction(corrected: PredictionsCorrected, state: State) -> Withdrawn:
+    if corrected.rollout is not None:
+        return _canary(state.rollouts[corrected.rollout])
+    first = next(one for one in state.released if one.number == corrected.withdrawn)
+    return Withdrawn(first.number, first.version)
+
+
+def _open_sources(entries: Sequence[Entry], state: State, withdrawn: Withdrawn) -> Iterator[Source]:
+    done = {batch for one in state.corrected if _is_of(one, withdrawn) for batch in one.sources}
     return (one for one in _sources(entries, state, withdrawn) if one.batch not in done)
 
 
-def _sources(entries: Sequence[Entry], state: State, withdrawn: Released) -> Iterator[Source]:
-    number, version = withdrawn.number, withdrawn.version
-    for batch in (one for one in state.predicted if one.release == number):
+def _is_of(corrected: PredictionsCorrected, withdrawn: Withdrawn) -> bool:
+    return (corrected.withdrawn, corrected.rollout) == (withdrawn.number, withdrawn.rollout)
+
+
+def _sources(entries: Sequence[Entry], state: State, withdrawn: Withdrawn) -> Iterator[Source]:
+    number, version, rollout = withdrawn.number, withdrawn.version, withdrawn.rollout
+    is_release = rollout is None
+    for batch in (one for one in state.predicted if is_release and one.release == number):
         yield Source(batch_name(batch), batch.rows, (_origin(batch),))
     for answers in _collected_since(entries, withdrawn):
         if answers.versions.get(version):
-            yield Source(answers.batch, answers.versions[version], (Origin(answers.batch, number, version, None),))
-    for correction in (one for one in state.corrected if one.release == number):
-        first = next(one for one in state.released if one.number == correction.withdrawn)
-        corrected = [one for one in _sources(entries, state, first) if one.batch in correction.sources]
-        origins = tuple(origin for one in corrected for origin in one.origins)
+            origin = Origin(answers.batch, number, version, None, rollout)
+            yield Source(answers.batch, answers.versions[version], (origin,))
+    for correction in (one for one in state.corrected if is_release and one.release == number):
+        first = _sources(entries, state, _of_correction(correction, state))
+        origins = tuple(origin for one in first if one.batch in correction.sources for origin in one.origins)
         yield Source(correction.batch, correction.rows, origins)
 
 
-def _collected_since(entries: Sequence[Entry], released: Released) -> Iterator[AnswersCollected]:
-    made = next(place for place, entry in enumerate(entries) if entry.record == released)
+def _collected_since(entries: Sequence[Entry], withdrawn: Withdrawn) -> Iterator[AnswersCollected]:
+    made = next(place for place, entry in enumerate(entries) if _is_beginning(entry.record, withdrawn))
     return (entry.record for entry in entries[made:] if isinstance(entry.record, AnswersCollected))
+
+
+def _is_beginning(record: Record, withdrawn: Withdrawn) -> bool:
+    if withdrawn.rollout is None:
+        return isinstance(record, Released) and record.number == withdrawn.number
+    return isinstance(record, RolloutStarted) and record.number == withdrawn.rollout
 
 
 def _origin(batch: Predicted) -> Origin:
     return Origin(batch_name(batch), batch.release, batch.version, batch.snapshot)
 
 
-def _has_features(ws: Workspace, source: Source, encoder: Encoder) -> bool:
-    snapshots = {one.snapshot for one in source.origins if one.snapshot}
-    built = ws.state().features
-    if any(set(encoder.features) - set(built[one].features) for one in snapshots):
-        return False
-    logged = [one for one in source.origins if one.snapshot is None]
+def _without_features(ws: Workspace, sources: Sequence[Source], encoder: Encoder) -> list[Source]:
+    """The sources with rows that lack a feature of the model."""
+    built, wanted = ws.state().features, set(encoder.features)
+    bare = _logged_without(ws, _logged(sources), encoder)
+    return [
+        source
+        for source in sources
+        if any(wanted - set(built[one.snapshot].features) if one.snapshot else one in bare for one in source.origins)
+    ]
+
+
+def _logged(sources: Sequence[Source]) -> list[Origin]:
+    origins = dict.fromkeys(origin for one in sources for origin in one.origins)
+    return [one for one in origins if one.snapshot is None]
+
+
+def _logged_without(ws: Workspace, origins: Sequence[Origin], encoder: Encoder) -> set[Origin]:
+    if not origins:
+        return set()
     with Engine(ws.settings) as engine:
-        return not any(_without_features(engine, ws, one, encoder) for one in logged)
-
-
-def _without_features(engine: Engine, ws: Workspace, origin: Origin, encoder: Encoder) -> int:
-    open_logged(engine, ws, [origin.batch])
-    return int(engine.scalar(f"SELECT count(*) FROM {LOGGED} WHERE {_of(origin)} AND NOT {has_features(encoder)}"))
+        open_logged(engine, ws, list(dict.fromkeys(one.batch for one in origins)))
+        cases = " ".join(f"WHEN {_chosen(one)} THEN {place}" for place, one in enumerate(origins))
+        bare = engine.rows(f"SELECT DISTINCT CASE {cases} END FROM {LOGGED} WHERE NOT {has_features(encoder)}")
+    return {origins[place] for (place,) in bare if place is not None}
 
 
 def _correct(
-    ws: Workspace, withdrawn: Released, sources: Sequence[Source], champion: Released, model: Model, as_of: datetime
+    ws: Workspace, withdrawn: Withdrawn, sources: Sequence[Source], champion: Released, model: Model, as_of: datetime
 ) -> PredictionsCorrected:
     names = tuple(one.batch for one in sources)
-    batch = f"corrected.r{champion.number}.{digest_json([withdrawn.number, *names])[:16]}"
+    whose = [withdrawn.number, *([] if withdrawn.rollout is None else [withdrawn.rollout])]
+    batch = f"corrected.r{champion.number}.{digest_json([*whose, *names])[:16]}"
     with Engine(ws.settings) as engine:
         rows = _keep_rows(engine, ws, sources, model.encoder)
         scored = model.score_query(engine, _ROWS, ["prediction_id", *ws.use_case.key, "event_time", "features_digest"])
         version = lake.append(ws, "predictions", _with_origin(scored, champion, as_of), "batch", batch)
     corrected = PredictionsCorrected(
         withdrawn=withdrawn.number,
+        rollout=withdrawn.rollout,
         release=champion.number,
         model=champion.model,
         version=champion.version,
@@ -173,18 +225,17 @@ def _correct(
     return _found(ws.state(), withdrawn, names) or corrected
 
 
-def _found(state: State, withdrawn: Released, names: Sequence[str]) -> PredictionsCorrected | None:
+def _found(state: State, withdrawn: Withdrawn, names: Sequence[str]) -> PredictionsCorrected | None:
     """The first correction of any of some batches, by whoever made it."""
-    done = (one for one in state.corrected if one.withdrawn == withdrawn.number and set(one.sources) & set(names))
+    done = (one for one in state.corrected if _is_of(one, withdrawn) and set(one.sources) & set(names))
     return next(done, None)
 
 
 def _keep_rows(engine: Engine, ws: Workspace, sources: Sequence[Source], encoder: Encoder) -> int:
     """Keep what is to be scored, with the features of the model, and return how many rows it is."""
-    origins = list(dict.fromkeys(origin for one in sources for origin in one.origins))
-    parts = [_scored_in_batch(engine, ws, one, encoder) for one in origins if one.snapshot]
-    logged = [one for one in origins if one.snapshot is None]
-    if logged:
+    in_batch = dict.fromkeys(origin for one in sources for origin in one.origins if origin.snapshot)
+    parts = [_scored_in_batch(engine, ws, one, encoder) for one in in_batch]
+    if logged := _logged(sources):
         parts.append(_answered(engine, ws, logged, encoder))
     engine.keep(_ROWS, " UNION ALL BY NAME ".join(f"({one})" for one in parts))
     return int(engine.scalar(f"SELECT count(*) FROM {_ROWS}"))
@@ -205,16 +256,18 @@ def _scored_in_batch(engine: Engine, ws: Workspace, origin: Origin, encoder: Enc
 
 
 def _answered(engine: Engine, ws: Workspace, origins: Sequence[Origin], encoder: Encoder) -> str:
-    open_logged(engine, ws, [one.batch for one in origins])
+    open_logged(engine, ws, list(dict.fromkeys(one.batch for one in origins)))
     key = ", ".join(map(quote, ws.use_case.key))
-    chosen = " OR ".join(f"(batch = {quote_text(one.batch)} AND {_of(one)})" for one in origins)
+    chosen = " OR ".join(map(_chosen, origins))
     kept = f"SELECT prediction_id, {key}, event_time, features_digest"
     return f"{kept}, {feature_columns(encoder)} FROM {LOGGED} WHERE {chosen}"
 
 
-def _of(origin: Origin) -> str:
-    """The rows that the release itself answered, not a version on trial under it."""
-    return f"release = {origin.release} AND model_version = {origin.version}"
+def _chosen(origin: Origin) -> str:
+    """The rows that the release itself answered, not a version on trial under it; or only those of one canary."""
+    whose = f"release = {origin.release} AND model_version = {origin.version}"
+    canary = "" if origin.rollout is None else f" AND arm = 'canary' AND rollout = {origin.rollout}"
+    return f"(batch = {quote_text(origin.batch)} AND {whose}{canary})"
 
 
 def _with_origin(scored: pa.RecordBatchReader, champion: Released, as_of: datetime) -> pa.RecordBatchReader:

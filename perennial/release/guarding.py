@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from weakref import WeakKeyDictionary
 
-from perennial.errors import Permanent
 from perennial.records import (
     Answer,
     AnswersAudited,
@@ -25,9 +24,9 @@ from perennial.records import (
     RolloutStarted,
     Verdict,
 )
+from perennial.release.comparing import Comparisons, Question, is_on_probation, of_probation, of_trial, questions
 from perennial.release.counting import counted
 from perennial.release.health import decide_health
-from perennial.release.paired_losses import Comparison, compare
 from perennial.release.probation import decide_probation
 from perennial.release.releases import NoWayBack, last_good, next_release
 from perennial.release.reports import Counts, Report, read_reports, with_departed
@@ -39,8 +38,6 @@ from perennial.workspace import Workspace
 
 LOOK = timedelta(seconds=0.9)
 """Least time between two looks that are remembered."""
-COMPARING, LATER = timedelta(seconds=10), timedelta(minutes=10)
-"""Labels are looked at as of every tenth second, and as of every tenth minute once that has gone on for as long."""
 REPEAT = timedelta(minutes=1)
 """Time after which a way back is looked for again where there was none."""
 
@@ -52,12 +49,12 @@ class Memory:
     release: int = 0
     history: deque[tuple[datetime, Counts]] = field(default_factory=lambda: deque(maxlen=800))
     """What the release had counted at the looks of the last minutes."""
-    losses: dict[str, tuple[datetime, Losses]] = field(default_factory=dict)
-    """By what they are about: the moment as of which labels were looked at, and what they showed."""
+    heard: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
+    """By replica: the moment that its newest report says, and when that was first seen here."""
+    comparisons: Comparisons = field(default_factory=Comparisons)
+    """What labels showed."""
     looks_refused: int = 0
     """At how many looks in a row no replica took the release on."""
-    comparing: dict[str, datetime] = field(default_factory=dict)
-    """By what it is about: since when labels are looked at."""
     no_way_back: dict[int, datetime] = field(default_factory=dict)
     """By release: when a way back from it was last looked for in vain."""
 
@@ -74,6 +71,8 @@ class View:
     reports: Sequence[Report]
     now: datetime
     memory: Memory
+    waits: bool = True
+    """Whether labels are looked at now where it is time; else what is known of them from before counts."""
 
     def health(self) -> Verdict:
         """Say how the release that serves does."""
@@ -84,8 +83,9 @@ class View:
 
     def trial(self, rollout: Rollout) -> Verdict:
         """Say what a trial showed so far."""
+        losses = self._losses(of_trial(self.serving, self.entries, self.state, rollout))
         return decide_rollout(
-            gather(rollout, self.reports, _trial_losses(self, rollout), self.now),
+            gather(rollout, self.reports, losses or _NOT_YET, self.now),
             self.serving,
             is_last=rollout.step + 1 >= len(rollout.started.steps),
             is_overdue=self.now >= rollout.started.deadline,
@@ -93,23 +93,32 @@ class View:
 
     def probation(self) -> Verdict | None:
         """Say how the release does on mature labels; `None` where it is not on probation."""
-        number = self.champion.number
-        has_ended = number in self.state.probations
-        if self.champion.withdraws is not None or len(self.state.released) < 2 or has_ended:
+        if not is_on_probation(self.state):
             return None
-        losses = _probation_losses(self)
-        return decide_probation(losses, self.serving.trial.alpha, self.ws.use_case.monitoring.min_labels)
+        losses = self._losses(of_probation(self.serving, self.entries, self.state))
+        return decide_probation(losses or _NOT_YET, self.serving.trial.alpha, self.ws.use_case.monitoring.min_labels)
+
+    def knows_labels(self, rollout: Rollout) -> bool:
+        """Say whether labels were looked at since a trial began, be it that none had arrived."""
+        return self._losses(of_trial(self.serving, self.entries, self.state, rollout)) is not None
+
+    def _losses(self, question: Question) -> Losses | None:
+        comparisons = self.memory.comparisons
+        return comparisons.made(self.ws, question, self.now) if self.waits else comparisons.known(question)
 
 
+_NOT_YET = Losses(why_none="Labels were not looked at yet.")
 _MEMORIES: WeakKeyDictionary[Workspace, Memory] = WeakKeyDictionary()
 
 
-def guard(ws: Workspace, now: datetime) -> Entry | None:
+def guard(ws: Workspace, now: datetime, *, waits: bool = True) -> Entry | None:
     """Take at most one step: roll back, move a trial, note that a release served, or end a probation.
 
     Args:
         ws: The same object each time, so that what it has read is not read again.
         now: By the clock.
+        waits: Whether to look at labels first where it is time, which may take a minute. Without it what
+            `look_at_labels` found in another thread counts, and no trial goes on before that has looked once.
 
     Returns:
         The record that was appended, `None` where nothing was to be decided or somebody else was first.
@@ -118,8 +127,8 @@ def guard(ws: Workspace, now: datetime) -> Entry | None:
         NoWayBack: The release that serves is ill, and there is none to go back to, or it was itself gone back to. It
             stays; this is said again every minute.
     """
-    view = look(ws, now)
-    if view is None or any(at > now for at in view.state.released_at.values()):
+    view = look(ws, now, waits=waits)
+    if view is None:
         return None
     for step in (_roll_back, _move_rollout, _note_service, _end_probation):
         record = step(view)
@@ -129,16 +138,29 @@ def guard(ws: Workspace, now: datetime) -> Entry | None:
 
 
 def _append(view: View, record: Record) -> Entry | None:
-    """Append what was decided, unless something else was decided meanwhile: collecting and auditing decide nothing."""
+    """Append what was decided, unless something else was decided meanwhile: collecting and auditing decide nothing.
+
+    A release may be for a moment that this clock has not reached; what is decided about it is for no earlier one.
+    """
 
     def decision(entries: tuple[Entry, ...]) -> Record | None:
         news = entries[len(view.entries) :]
         return record if all(isinstance(one.record, AnswersCollected | AnswersAudited) for one in news) else None
 
-    return view.ws.journal.decide(decision, view.now)
+    return view.ws.journal.decide(decision, max(view.now, view.state.released_at[view.champion.number]))
 
 
-def look(ws: Workspace, now: datetime) -> View | None:
+def look_at_labels(ws: Workspace, now: datetime) -> None:
+    """Compare what is due, for a guard of the same workspace in another thread that waits for nothing."""
+    serving, entries = ws.use_case.serving, ws.journal.entries()
+    if serving is None:
+        return
+    comparisons = _MEMORIES.setdefault(ws, Memory()).comparisons
+    for question in questions(serving, entries, ws.state_of(entries)):
+        comparisons.made(ws, question, now)
+
+
+def look(ws: Workspace, now: datetime, *, waits: bool = True) -> View | None:
     """Read all that is known; `None` where nothing answers online: no `serving` is declared, or nothing released."""
     serving = ws.use_case.serving
     found = read_reports(ws)
@@ -148,10 +170,22 @@ def look(ws: Workspace, now: datetime) -> View | None:
     champion = state.champion
     if serving is None or champion is None:
         return None
-    reports = with_departed(found, state)
-    view = View(ws, serving, entries, state, champion, reports, now, memory)
+    reports = [_by_this_clock(one, memory.heard, now) for one in with_departed(found, state)]
+    view = View(ws, serving, entries, state, champion, reports, now, memory, waits)
     _remember(view)
     return view
+
+
+def _by_this_clock(report: Report, heard: dict[str, tuple[datetime, datetime]], now: datetime) -> Report:
+    """A report with the moment at which it was seen to change, whatever the clock of its replica says.
+
+    One that is seen for the first time is taken at its word.
+    """
+    said, at = heard.get(report.replica, (report.at, report.at))
+    if said != report.at:
+        at = now
+    heard[report.replica] = (report.at, at)
+    return report.model_copy(update={"at": at, "started_at": report.started_at + (at - report.at)})
 
 
 def _remember(view: View) -> None:
@@ -211,7 +245,7 @@ def _move_rollout(view: View) -> Record | None:
     started, verdict = rollout.started, view.trial(rollout)
     if verdict.answer is Answer.FAIL or view.now >= started.deadline:
         return RolloutEnded(number=started.number, verdict=verdict)
-    if verdict.answer is not Answer.PASS:
+    if verdict.answer is not Answer.PASS or not view.knows_labels(rollout):
         return None
     if rollout.step + 1 < len(started.steps):
         return RolloutAdvanced(number=started.number, step=rollout.step + 1, verdict=verdict)
@@ -239,53 +273,3 @@ def _end_probation(view: View) -> Record | None:
     if verdict is None or verdict.answer is Answer.INCONCLUSIVE:
         return None
     return ProbationEnded(release=view.champion.number, verdict=verdict)
-
-
-def _trial_losses(view: View, rollout: Rollout) -> Losses:
-    started = rollout.started
-    old = next(one.model for one in view.state.released if one.number == started.against_release)
-    return _losses(view, f"rollout/{started.number}", started, started.model, old, f"rollout = {started.number}")
-
-
-def _probation_losses(view: View) -> Losses:
-    champion, previous = view.champion, view.state.released[-2]
-    condition = f"release = {champion.number} AND model_version = {champion.version}"
-    return _losses(view, f"release/{champion.number}", champion, champion.model, previous.model, condition)
-
-
-def _losses(view: View, about: str, since: Record, new: str, old: str, condition: str) -> Losses:
-    """Compare two models, again only after `COMPARING` at the earliest, as it reads all that was logged."""
-    began = view.memory.comparing.setdefault(about, view.now)
-    every = COMPARING if view.now - began < LATER else LATER
-    as_of = view.now - (view.now - view.now.min.replace(tzinfo=view.now.tzinfo)) % every
-    known = view.memory.losses.get(about)
-    if known is not None and known[0] >= as_of:
-        return known[1]
-    batches = _collected_since(view.entries, since)
-    trained = view.state.training_of(new)
-    comparison = Comparison(
-        new=new,
-        old=old,
-        batches=batches,
-        condition=condition,
-        holdout=trained.holdout if trained else None,
-        max_loss=view.serving.trial.max_loss,
-        mature=isinstance(since, Released),
-    )
-    try:
-        found = compare(view.ws, comparison, as_of)
-    except Permanent as error:  # labels then say nothing, and all else is still decided
-        found = Losses(limit=comparison.max_loss, why_none=f"The versions cannot be compared: {error}")
-    view.memory.losses[about] = (as_of, found)
-    return found
-
-
-def _collected_since(entries: Sequence[Entry], record: Record) -> list[str]:
-    """The batches of answers that were collected after a record was written."""
-    found: list[str] = []
-    for entry in reversed(entries):
-        if entry.record is record:
-            break
-        if isinstance(entry.record, AnswersCollected) and entry.record.rows:
-            found.append(entry.record.batch)
-    return found[::-1]

@@ -6,7 +6,7 @@ comparison. It decides nothing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +17,44 @@ from perennial.errors import PerennialError, Permanent
 from perennial.model.artifact import Model, load_model
 from perennial.periods import Window
 from perennial.release.logged_answers import LOGGED, feature_columns, has_features, open_logged
-from perennial.release.rollout_decision import Losses
+from perennial.release.rollout_decision import ALLOWANCE, Losses
 from perennial.workspace import Workspace
 
 Vector = NDArray[np.float64]
+Times = NDArray[np.int64]
+"""Microseconds since 1970."""
+_HOUR = 3_600_000_000
+_SPAN, _OVER, _ARRIVED = "asked:in", "asked:over", "label:arrived"
+"""Columns beside the features; no feature has such a name."""
 MOST_BATCHES, MOST_ROWS, MOST_PER_HOUR = 20_000, 20_000, 50
 """Of the oldest, and after those of each hour: enough to tell any difference that matters, also one that begins late,
 and a bound of the time and memory that a look takes. What was compared once is compared at every later look."""
+ENOUGH = 30
+"""Labels from which an hour or a day has a mean."""
+COLLECTED = timedelta(minutes=10)
+"""After an hour or a day, until its answers are surely in the lake."""
 CLIP = 4.0
 """A squared error counts as at most so many variances of the label, so that one row cannot decide."""
 
 
 class NotComparable(Permanent):
     """A model raised an exception at rows that were logged."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The compared rows in one order, each array of shape (n,)."""
+
+    y: Vector
+    """Labels, NaN where there is none."""
+    ours: Vector
+    theirs: Vector
+    spans: Times
+    """The hour or day in which each was asked."""
+    is_over: NDArray[np.bool_]
+    """Whether that was over at the moment of the look."""
+    arrived: Times
+    """When the label became known."""
 
 
 @dataclass(frozen=True)
@@ -70,20 +95,45 @@ def compare(ws: Workspace, comparison: Comparison, as_of: datetime) -> Losses:
         if not _keep_rows(engine, ws, comparison, models, as_of):
             return _nothing(engine, comparison, models)
         worst = 1.0 if ws.use_case.task == "binary" else CLIP * _variance(engine, comparison.holdout)
-        y, ours, theirs = _scored(engine, models)
+        scored = _scored(engine, models)
     share = 1.0 if ws.use_case.task == "binary" else CLIP
-    return _losses(y, ours, theirs, comparison.max_loss / share, worst)
+    length = _HOUR * (24 if comparison.mature else 1)
+    return _losses(scored, comparison.max_loss / share, ALLOWANCE / share, worst, length)
 
 
-def _losses(y: Vector, ours: Vector, theirs: Vector, limit: float, worst: float) -> Losses:
+def span_means(values: Vector, spans: Times, arrived: Times, length: int) -> Vector:
+    """Return the mean of each hour or day that has enough labels.
+
+    It is of those that had arrived when it was over, or later when there were enough: what comes after changes nothing.
+
+    Args:
+        values: One per label, shape (n,).
+        spans: When the hour or day of each began.
+        arrived: When each label became known.
+        length: Of an hour or day.
+    """
+    means = []
+    for span in np.unique(spans):
+        within, when = values[spans == span], arrived[spans == span]
+        if len(within) >= ENOUGH:
+            until = max(np.sort(when)[ENOUGH - 1], span + length)
+            means.append(within[when <= until].mean())
+    return np.array(means)
+
+
+def _losses(scored: Scored, limit: float, allowance: float, worst: float, length: int) -> Losses:
+    y, ours, theirs = scored.y, scored.ours, scored.theirs
     apart = np.abs(ours - theirs)
     apart = apart[np.isfinite(apart)]
-    known = ~np.isnan(y)
+    known = ~np.isnan(y) if worst > 0 else np.zeros(len(y), bool)
     why_none = "" if worst > 0 else "The label has no variance in the holdout of the version."
     loss, other = (_loss(y[known], one[known], worst) for one in (ours, theirs))
+    over = scored.is_over[known]
     return Losses(
-        loss - other if worst > 0 else np.empty(0),
+        loss - other,
         limit,
+        allowance,
+        span_means((loss - other)[over], scored.spans[known][over], scored.arrived[known][over], length),
         why_none,
         compared=len(apart),
         difference=float(apart.sum()),
@@ -104,13 +154,18 @@ def _keep_rows(
     """Keep the comparable rows as `comparable`, the oldest first, and return how many there are."""
     key = ", ".join(map(quote, ws.use_case.key))
     encoders = [one.encoder for one in models]
+    span = f"date_trunc('{'day' if comparison.mature else 'hour'}', {{}})"
+    of = f"epoch_us({span.format('asked_at')})"
+    is_over = f"{span.format('asked_at')} < {span.format(quote_time(as_of - COLLECTED))}"
     mature = f"event_time <= {quote_time(as_of - ws.use_case.label.matures_after)}" if comparison.mature else "TRUE"
     engine.keep(
         "comparable",
-        f"SELECT prediction_id, label, {feature_columns(*encoders)} FROM ("
+        f"SELECT prediction_id, label, {of} AS {quote(_SPAN)}, {is_over} AS {quote(_OVER)}, "
+        f"epoch_us(arrived) AS {quote(_ARRIVED)}, {feature_columns(*encoders)} FROM ("
         f"SELECT * FROM {LOGGED} WHERE ({comparison.condition}) AND {has_features(*encoders)} AND {mature} "
         f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY asked_at, prediction_id) = 1) LEFT JOIN "
-        f"(SELECT {key}, arg_max(label, known_at) AS label FROM labels GROUP BY {key}) USING ({key}) "
+        f"(SELECT {key}, arg_max(label, known_at) AS label, min(known_at) AS arrived FROM labels GROUP BY {key}) "
+        f"USING ({key}) "
         f"QUALIFY row_number() OVER (ORDER BY asked_at, prediction_id) <= {MOST_ROWS} OR row_number() OVER "
         f"(PARTITION BY date_trunc('hour', asked_at) ORDER BY asked_at, prediction_id) <= {MOST_PER_HOUR} "
         f"ORDER BY asked_at, prediction_id",
@@ -133,16 +188,19 @@ def _variance(engine: Engine, holdout: Window | None) -> float:
     return float(engine.scalar(f"SELECT var_samp(label) FROM labels WHERE {within}") or 0.0)
 
 
-def _scored(engine: Engine, models: tuple[Model, Model]) -> tuple[Vector, Vector, Vector]:
-    """The labels, NaN where there is none, then the scores of each model, in one order."""
+def _scored(engine: Engine, models: tuple[Model, Model]) -> Scored:
+    kept = ["prediction_id", "label", _SPAN, _OVER, _ARRIVED]
     try:
-        tables = [one.score_query(engine, "comparable", ["prediction_id", "label"]).read_all() for one in models]
+        ours, theirs = (
+            one.score_query(engine, "comparable", kept).read_all().sort_by("prediction_id") for one in models
+        )
     except PerennialError:
         raise
     except Exception as error:
         said = f"{type(error).__name__}: {str(error)[:300]}"
         raise NotComparable(f"A model could not score what was logged, where it shows as errors: {said}") from error
-    ours, theirs = (one.sort_by("prediction_id") for one in tables)
-    columns = (ours.column("label"), ours.column("score"), theirs.column("score"))
-    y, new, old = (one.to_numpy().astype("float64") for one in columns)
-    return y, new, old
+    y, new, old = (
+        one.to_numpy().astype("float64") for one in (ours.column("label"), ours.column("score"), theirs.column("score"))
+    )
+    spans, is_over = (ours.column(one).to_numpy() for one in (_SPAN, _OVER))
+    return Scored(y, new, old, spans, is_over, ours.column(_ARRIVED).fill_null(0).to_numpy())

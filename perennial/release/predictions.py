@@ -78,22 +78,31 @@ def corrected_rows(engine: Engine, ws: Workspace, batches: Sequence[str], name: 
     """Give what counts today of some batches, at least one, scored in batch or online, the name of a view.
 
     See `prediction_rows`; the batches are named by their partition, in the order of the journal. What a canary
-    answered beside a release that was withdrawn was another version's doing, and stands.
+    answered beside a release that was withdrawn was another version's doing, and stands; unless it failed itself.
     """
     state, every = ws.state(), f"{name}_with_corrections"
     partitions = [*batches, *_corrections(state, batches)]
     engine.files(every, lake.files(ws, _TABLE, _PARTITION, partitions))
     placed = ", ".join(f"({quote_text(batch)}, {place})" for place, batch in enumerate(partitions))
-    withdrawn = ", ".join(str(one.withdraws) for one in state.released if one.withdraws is not None)
     has_arms = "arm" in engine.schema(f"SELECT * FROM {quote(every)}").names
-    stands = f"(release NOT IN ({withdrawn}){' OR arm = ' + quote_text('canary') if has_arms else ''})"
     asked = f"SELECT prediction_id FROM {quote(every)} WHERE batch IN ({', '.join(map(quote_text, batches))})"
     engine.view(
         name,
         f"SELECT rows.* FROM {quote(every)} AS rows JOIN (VALUES {placed}) AS places(batch, place) USING (batch) "
-        f"WHERE {stands if withdrawn else 'TRUE'} AND prediction_id IN ({asked}) "
+        f"WHERE {_stands(state, has_arms)} AND prediction_id IN ({asked}) "
         "QUALIFY row_number() OVER (PARTITION BY prediction_id ORDER BY place DESC) = 1",
     )
+
+
+def _stands(state: State, has_arms: bool) -> str:
+    """The condition that a row's release was not withdrawn, and its canary not taken back for being worse."""
+    withdrawn = [-1, *(one.withdraws for one in state.released if one.withdraws is not None)]
+    failed = [-1, *(number for number, one in state.rollouts.items() if one.has_failed)]
+    good = f"release NOT IN ({', '.join(map(str, withdrawn))})"
+    if not has_arms:
+        return good
+    by_canary = "coalesce(arm = 'canary', FALSE)"
+    return f"CASE WHEN {by_canary} THEN coalesce(rollout, 0) NOT IN ({', '.join(map(str, failed))}) ELSE {good} END"
 
 
 def _corrections(state: State, batches: Sequence[str]) -> list[str]:

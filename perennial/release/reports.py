@@ -36,6 +36,17 @@ def read_reports(ws: Workspace) -> Sequence[Report]:
     return found
 
 
+def by_the_store(ws: Workspace, reports: Iterable[Report]) -> Sequence[Report]:
+    """Return some reports with the moment at which each was written, by the store's clock instead of the replica's."""
+    found = []
+    for one in reports:
+        try:
+            found.append(one.model_copy(update={"at": ws.store.written_at(report_path(ws, one.replica))}))
+        except MissingObject:
+            continue
+    return found
+
+
 def with_departed(found: Iterable[Report], state: State) -> Sequence[Report]:
     """Return some reports, and the last ones of replicas that left long ago, which the journal keeps.
 

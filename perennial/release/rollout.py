@@ -12,7 +12,7 @@ from perennial.release.releases import (
     require_releasable,
     require_that_it_loads,
 )
-from perennial.release.reports import read_reports, with_departed
+from perennial.release.reports import by_the_store, read_reports, with_departed
 from perennial.release.rollout_evidence import SILENCE, is_fresh
 from perennial.serving_spec import Serving
 from perennial.state import Rollout, State, fold
@@ -87,10 +87,11 @@ def way_of(ws: Workspace, state: State, as_of: datetime, now: datetime) -> Way:
         return Way("direct", "It is the first version, and there is none to compare it with.")
     if now - as_of > PAST:
         return Way("direct", f"It is released for {as_of:%F %R}, long past, and requests come now.")
-    reports = with_departed(read_reports(ws), state)
+    found = read_reports(ws)
+    reports = [*with_departed(found, state), *by_the_store(ws, found)]  # no trial is skipped because clocks differ
     if any(is_fresh(one, now) for one in reports):
         return Way(serving.rollout, "The use case declares it (`serving.rollout`), and replicas answer.")
-    silent = [one.replica for one in reports if not one.ended and now - one.at <= SILENCE]
+    silent = sorted({one.replica for one in reports if not one.ended and abs(now - one.at) <= SILENCE})
     if silent:
         raise NobodyAnswers(
             f"`{ws.use_case.slug}` declares a {serving.rollout}, but its replicas ({', '.join(silent)}) fell silent in "

@@ -21,6 +21,8 @@ from perennial.values import Answer, Verdict
 CHECKS = 4
 """Errors, slowness, disagreement, quality: each gets the same part of alpha."""
 NO_QUALITY = "There is no evidence of its quality on real requests, only the gate's."
+ALLOWANCE = 0.05
+"""Mean difference of the losses, beyond the declared limit, that no hour and no day is taken to make by itself."""
 SILENT = 3
 """Times that replicas fell silent while they took part, from which the version is what made them."""
 
@@ -33,6 +35,10 @@ class Losses:
     """Loss of the new model minus that of the old one, each between 0 and 1, so between -1 and 1; shape (n,)."""
     limit: float = 0.0
     """Mean from which it is too much, in the same measure."""
+    allowance: float = ALLOWANCE
+    """By how much an hour or a day may by itself favour one of two equally good models, in the same measure."""
+    spans: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    """Means of the hours, for mature labels of the days, that are over and had enough labels; shape (s,)."""
     why_none: str = ""
     """Why there is nothing to compare, where that is no matter of waiting."""
     compared: int = 0
@@ -187,12 +193,26 @@ def on_losses(losses: Losses, limit: float, min_labels: int) -> Check:
     said = (
         f"On {labels:,} labels its loss is higher by {mean:.4g} than that of the other; {losses.limit:.4g} is allowed."
     )
-    found = mean_above(losses.values, losses.limit)
-    if found >= limit:
-        return bad(f"{said} {odds(found)}", **numbers)
+    gross, steady = _shown(losses)
+    if gross >= limit:
+        return bad(f"{said} {odds(gross)}", **numbers)
+    if steady >= limit:
+        above, spans = int((losses.spans > losses.limit).sum()), len(losses.spans)
+        return bad(f"{said} So it was in {above:,} of {spans:,} spans of time. {odds(steady)}", **numbers)
     if labels < min_labels:
         return doubt(f"{said} {min_labels:,} labels are asked for.", **numbers)
     return (good if mean <= losses.limit else doubt)(said, **numbers)
+
+
+def _shown(losses: Losses) -> tuple[float, float]:
+    """The evidence of a gross loss, and of one that comes again and again; each may use half of alpha.
+
+    Rows of one hour or day share what that is like, so they are held to a limit that no hour or day exceeds by itself.
+    A smaller loss shows in hours or days, each of which is above the limit or not, whatever the number of its rows.
+    """
+    gross = mean_above(losses.values, losses.limit + losses.allowance)
+    steady = mean_above(np.sign(losses.spans - losses.limit), 0.0)
+    return gross - log(2), steady - log(2)
 
 
 def share(count: int, of: int) -> float | None:

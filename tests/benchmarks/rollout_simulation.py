@@ -24,6 +24,8 @@ ALPHA = 0.05
 SERVING = Serving.model_validate(
     {"rollout": "canary", "trial": {"alpha": ALPHA, "disagreement": 0.05, "max_loss": 0.01, "min_answers": 1_000_000}}
 )
+PER_HOUR = 100
+"""Answers per arm and hour, each with a label."""
 PER_LOOK, LOOKS = 5, 400
 """Answers per arm between two looks, and looks: 2,000 answers per arm, the length of a busy step."""
 
@@ -43,6 +45,8 @@ class World:
     """Standard deviation of the differences of the losses."""
     together: int = 1
     """Answers that share one fate, as the rows of one request may."""
+    hours: float = 0.0
+    """Standard deviation of what an hour by itself adds to all differences of the losses of its answers."""
 
 
 EQUAL = (
@@ -55,25 +59,35 @@ EQUAL = (
         World(f"at the limits of health, {size} rows share their fate", (0.01, 0.01), (0.05, 0.05), together=size)
         for size in (5, 20)
     ),
+    *(World(f"hours favour one or the other by {hours:g}", hours=hours) for hours in (0.02, 0.05)),
+    World("loss at its limit, hours favour one or the other by 0.05", loss=0.01, hours=0.05),
 )
 WORSE = (
     *(World(f"{rate:.0%} of the answers fail", errors=(rate, 0.005)) for rate in (0.02, 0.03, 0.05, 0.1, 0.3)),
     *(World(f"{rate:.0%} of the answers are slow", slow=(rate, 0.03)) for rate in (0.1, 0.15, 0.25, 0.5)),
     *(World(f"the scores differ by {mean:g}", disagreement=mean) for mean in (0.075, 0.1, 0.2)),
-    *(World(f"the loss is higher by {loss:g}", loss=loss) for loss in (0.02, 0.03, 0.05, 0.1, 0.2)),
+    *(World(f"the loss is higher by {loss:g}", loss=loss) for loss in (0.02, 0.03, 0.05, 0.1, 0.2, 0.4)),
+    *(
+        World(f"the loss is higher by {loss:g}, hours favour one or the other by 0.05", loss=loss, hours=0.05)
+        for loss in (0.05, 0.1)
+    ),
 )
 
 
 def first_refusal(world: World, seed: int) -> int | None:
     """Live through one trial and return the number of answers after which it was refused; `None` if it was not."""
     random = np.random.default_rng(seed)
-    losses = np.clip(random.normal(world.loss, world.spread, LOOKS * PER_LOOK), -1, 1)
+    answers = LOOKS * PER_LOOK
+    hours = np.random.default_rng([seed, 1]).normal(0, world.hours, answers // PER_HOUR)
+    losses = np.clip(random.normal(world.loss, world.spread, answers) + np.repeat(hours, PER_HOUR), -1, 1)
+    means = losses.reshape(-1, PER_HOUR).mean(axis=1)
     ours, theirs = (_cumulative(world, arm, random) for arm in (0, 1))
     for look in range(LOOKS):
-        known = Losses(losses[: (look + 1) * PER_LOOK], SERVING.trial.max_loss)
+        given = (look + 1) * PER_LOOK
+        known = Losses(losses[:given], SERVING.trial.max_loss, spans=means[: given // PER_HOUR])
         found = Evidence(3, 3, {}, 0, ours(look), theirs(look), 0, known)
         if decide_rollout(found, SERVING, is_last=False, is_overdue=False).answer is Answer.FAIL:
-            return (look + 1) * PER_LOOK
+            return given
     return None
 
 
@@ -132,7 +146,8 @@ def page(measured: list[tuple[str, World, list[int | None]]], runs: int) -> str:
     lines = [
         f"Measured over {runs:,} simulated trials per row with nothing wrong and {runs // 5:,} per row with a fault, "
         f"each of {answers:,} answers per arm, looked at after every {PER_LOOK} answers ({LOOKS} looks), "
-        f"`trial.alpha` {ALPHA:g}; every request has its label. `make simulation` writes this again.",
+        f"`trial.alpha` {ALPHA:g}; every request has its label at once, and {PER_HOUR} of them are an hour. "
+        "`make simulation` writes this again.",
         "",
         "| version on trial is as good as the other | refused, of all trials |",
         "|---|---|",

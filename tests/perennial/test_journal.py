@@ -4,7 +4,7 @@ import pickle
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -88,6 +88,87 @@ def test_another_view_reads_only_the_news(journal: Journal, tmp_path: Path) -> N
     assert other.entries() == journal.entries()
     entry_file(tmp_path, 1).unlink()
     assert other.entries() == journal.entries()
+
+
+def test_looking_again_without_news_lists_nothing(journal: Journal, tmp_path: Path) -> None:
+    class Counts(Store):
+        listings = 0
+
+        def list(self, prefix: str, after: str | None = None) -> list[str]:
+            self.listings += 1
+            return super().list(prefix, after)
+
+    filled(journal, 3)
+    store = Counts(str(tmp_path))
+    other = Journal(store, "shop-returns")
+    assert len(other.entries()) == 3 and store.listings == 1
+    for _ in range(5):
+        assert len(other.entries()) == 3
+    assert store.listings == 1, "a listing costs more the longer the journal is"
+    journal.append(a_record("news"), NOON, head=3)
+    assert len(other.entries()) == 4
+
+
+class CountsReads(Store):
+    reads = 0
+
+    def get(self, path: str) -> bytes:
+        self.reads += 1
+        return super().get(path)
+
+
+@pytest.fixture
+def packed(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> Journal:
+    """A journal of 47 entries, the first 40 of which were packed by tens."""
+    monkeypatch.setattr("perennial.journal.PACK", 10)
+    return filled(journal, 47)
+
+
+def test_a_long_journal_is_read_by_the_thousand(packed: Journal, tmp_path: Path) -> None:
+    store = CountsReads(str(tmp_path))
+    assert Journal(store, "shop-returns").entries() == packed.entries()
+    assert store.reads == 4 * 2 + 7, "each pack with the last entry of it, and what is not packed yet"
+    other = Journal(Store(str(tmp_path)), "shop-returns")
+    other.entries()
+    filled_more = other.append(a_record("more"), NOON, head=47)
+    assert packed.entries()[-1] == filled_more
+
+
+@pytest.mark.parametrize(
+    "spoil", [Path.unlink, lambda file: file.write_bytes(b"{}"), lambda file: file.write_bytes(b"")]
+)
+def test_a_pack_that_is_gone_or_damaged_costs_time_only_and_is_made_again(
+    packed: Journal, tmp_path: Path, spoil: Callable[[Path], object]
+) -> None:
+    file = entry_file(tmp_path, 1).parent / "packs" / "000000020.jsonl"
+    original = file.read_bytes()
+    spoil(file)
+    other = Journal(Store(str(tmp_path)), "shop-returns")
+    assert other.entries() == packed.entries()
+    file.unlink(missing_ok=True)
+    for number in range(47, 50):
+        other.append(a_record(str(number)), NOON, head=number)
+    assert file.read_bytes() == original and len(list(file.parent.iterdir())) == 5
+
+
+def test_a_pack_of_another_journal_is_not_taken_for_this_one(packed: Journal, tmp_path: Path) -> None:
+    """As after a restore of older entries, without all of what lay beside them."""
+    others = Store(str(tmp_path / "other"))
+    restored = filled(Journal(others, "shop-returns"), 10)
+    folder, place = entry_file(tmp_path, 1).parent, tmp_path / "other" / "journal" / "shop-returns" / "packs"
+    for one in (folder / "packs").iterdir():
+        (place / one.name).write_bytes(one.read_bytes())
+    assert Journal(others, "shop-returns").entries() == restored.entries() != packed.entries()[:10]
+
+
+def test_a_pack_that_cannot_be_written_keeps_nobody_from_appending(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perennial.journal.PACK", 10)
+    filled(journal, 9)
+    (entry_file(tmp_path, 1).parent / "packs").write_text("a file where a folder belongs")
+    assert journal.append(a_record("tenth"), NOON, head=9).seq == 10
+    assert len(Journal(Store(str(tmp_path)), "shop-returns").entries()) == 10
 
 
 def test_journals_of_use_cases_are_apart(tmp_path: Path) -> None:

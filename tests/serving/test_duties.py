@@ -9,6 +9,7 @@ from perennial.workspace import Workspace
 from serving import duties
 from serving.duties import CALM, NEW, Calm, Duty
 from tests.builders import make_use_case
+from tests.perennial.release.trials import open_shop, released, tried
 
 
 class Clock:
@@ -52,6 +53,17 @@ def test_it_is_calm_once_nothing_has_been_new_for_a_while(clock: Clock, tmp_path
     assert not calm(ws)
     clock.now += 1
     assert calm(ws)
+
+
+def test_a_trial_is_new_only_at_its_beginning(clock: Clock, tmp_path: Path) -> None:
+    ws, calm = open_shop(tmp_path), Calm()
+    released(ws, 1)
+    calm(ws)
+    clock.now += NEW + 1
+    tried(ws, 2)
+    assert not calm(ws)
+    clock.now += NEW + 1
+    assert ws.state().rollout and calm(ws), "it goes on for hours, and labels are looked at every ten minutes"
 
 
 def test_without_storage_it_is_not_calm(clock: Clock, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from perennial.release.reports import Report, read_reports, write_report
 from serving.ledger import FOLDER, settle
 from serving.worker import STUCK
 from tests.perennial.release.conftest import MAY, Shop
+from tests.perennial.release.trials import report_written
 from tests.servers import ROOT
 from tests.serving.dying_log import GIVEN, LOGGED
 
@@ -34,6 +35,7 @@ def test_what_died_with_a_replica_is_known_to_the_answer(
     [report] = read_reports(shop.ws)
     assert (report.answered, report.logged, report.at) == (GIVEN, logged, MAY)
     assert list(folder.iterdir()) == []
+    report_written(shop.ws, report)
     record = collect_answers(shop.ws, MAY.replace(month=6))
     assert record is not None
     assert record.rows == logged

@@ -1,16 +1,15 @@
 """Each fault, injected while requests arrive, and what became of it; tests judge it, `time_to_safe` tabulates it."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perennial.records import Entry, Released, RolloutEnded
 from perennial.release.reports import Report
 from tests.builders import deliver
 from tests.faults.serving import oracle
 from tests.faults.serving.bounds import BACK, DECISION
-from tests.faults.serving.stage import ASKED, Stage, held, kill, now
+from tests.faults.serving.stage import ASKED, Stage, kill, now, until_held
 from tests.faults.serving.traffic import Request
-from tests.servers import until
 
 AFTER = 1.5
 """Seconds of traffic after which nothing bad is expected any more."""
@@ -44,6 +43,8 @@ class Outcome:
     refused: int | None = None
     """The release that no replica took on."""
     kills: Sequence[tuple[float, set[int]]] = ()
+    running: float = 0.0
+    """Moment at which the replica that was killed was last seen running: it was held for a while, and wrote no log."""
 
     @property
     def failed(self) -> list[Request]:
@@ -99,10 +100,11 @@ def kill_one(stage: Stage) -> Outcome:
     (stage.folder / "armed").touch()
     judged = stage.models.make("good")
     released, _ = stage.release(judged)
-    (worker,) = until(60, lambda: held(stage.service))
+    running, worker = until_held(stage.service)
     at, ports = kill(worker, stage.service.port)
     stage.until_all(_serves(released))
-    return _outcome(stage, "kill", "swap", at, None, judged.version, kills=[(at, ports)])
+    outcome = _outcome(stage, "kill", "swap", at, None, judged.version, kills=[(at, ports)])
+    return replace(outcome, running=running)
 
 
 def swap(stage: Stage) -> Outcome:

@@ -182,6 +182,21 @@ def held(service: Service) -> list[psutil.Process]:
     return [one for one in service.workers() if one.status() == psutil.STATUS_STOPPED]
 
 
+def until_held(service: Service, seconds: float = 60) -> tuple[float, psutil.Process]:
+    """Wait for a replica to be held; return it with the moment at which it was last seen running."""
+    running = [time()]
+
+    def look() -> psutil.Process | None:
+        at = time()
+        found = held(service)
+        if not found:
+            running.append(at)
+        return found[0] if found else None
+
+    worker: psutil.Process = until(seconds, look)
+    return running[-1], worker
+
+
 def kill(worker: psutil.Process, port: int) -> tuple[float, set[int]]:
     """Kill a replica by SIGKILL; return the moment, and the client's ends of the connections that it had accepted.
 

@@ -75,6 +75,7 @@ def test_without_storage_replicas_go_on_and_catch_up_when_it_is_back(
             stage.traffic.stop()
         requests = stage.traffic.requests()
         assert oracle.failures(requests) == oracle.Failures()
+        assert oracle.astray(requests, stage.history()) == []
         assert oracle.missing(requests, oracle.logged(ws)) == []
 
 

@@ -1,13 +1,17 @@
 """How long a fault reaches callers: each one injected several times under traffic, written to docs/time-to-safe.md.
 
-`make time-to-safe` runs it; `RUNS=2` for a short one. It ends with 1 where anything that is promised was not kept.
+`make time-to-safe` runs it; `RUNS=2` for a short one. What each injection showed is kept as soon as it is over, so
+that a run may be cut short and a later one, with `--add`, goes on where it ended: the page counts all of them. It ends
+with 1 where anything that is promised was not kept.
 """
 
 import argparse
+import json
 import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
 from statistics import median
@@ -20,8 +24,9 @@ from tests.servers import ROOT
 
 PAGE = ROOT / "docs" / "time-to-safe.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+KEPT = ROOT / ".perennial" / "time-to-safe.jsonl"
 MANY = 100
-"""Runs from which a 99th percentile is one; of fewer the worst is told."""
+"""Injections from which a 99th percentile is one; of fewer the worst is told."""
 Fault = Callable[[Stage], Outcome]
 FAULTS: dict[tuple[str, str], Fault] = {
     ("none: a good version", "release"): swap,
@@ -40,12 +45,34 @@ FAULTS: dict[tuple[str, str], Fault] = {
     ("outcomes show a loss", "canary"): lambda stage: try_out(stage, "quality", "canary"),
     ("outcomes show a loss", "release"): lambda stage: let_loose(stage, "quality"),
 }
-Found = dict[tuple[str, str], list[Outcome]]
 
 
-def measure(runs: int, broken: list[str]) -> Found:
+@dataclass(frozen=True)
+class Seen:
+    """What one injection showed; one line of `KEPT`."""
+
+    fault: str
+    how: str
+    failed: int
+    by_it: int
+    """Answers by the faulty version."""
+    decided: float | None
+    """Seconds until the record that takes it back."""
+    safe: float
+    """Seconds until the last bad answer, 0 where there was none."""
+    load: float
+    """Of the machine, the mean of a minute."""
+
+
+def seen(name: tuple[str, str], outcome: Outcome) -> Seen:
+    """Return what an injection showed."""
+    failed = len(outcome.failed)
+    by_it = len(outcome.bad) - failed
+    return Seen(*name, failed, by_it, outcome.decision, outcome.safe, round(os.getloadavg()[0], 1))
+
+
+def measure(runs: int, broken: list[str]) -> None:
     """Inject every fault so many times, each run on a service of its own; add what was not kept of all promises."""
-    found: Found = {one: [] for one in FAULTS}
     folder = Path(mkdtemp(prefix="time-to-safe-"))
     try:
         (folder / "made").mkdir()
@@ -55,19 +82,19 @@ def measure(runs: int, broken: list[str]) -> Found:
             crashpoint = f"serving:between-load-and-swap@{place / 'armed'}"
             place.mkdir()
             with playing(copied(ws, place / "storage"), trained, place, PERENNIAL_CRASHPOINT=crashpoint) as stage:
-                one_run(stage, found, broken)
+                one_run(stage, broken)
     finally:
         shutil.rmtree(folder)
-    return found
 
 
-def one_run(stage: Stage, found: Found, broken: list[str]) -> None:
+def one_run(stage: Stage, broken: list[str]) -> None:
     """Inject every fault once, and hold it to what is promised."""
     refused: set[int] = set()
     for name, inject in FAULTS.items():
         outcome = inject(stage)
         refused |= {outcome.refused} if outcome.refused else set()
-        found[name].append(outcome)
+        with KEPT.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(seen(name, outcome))) + "\n")
         try:
             kept(stage, outcome, refused)
         except AssertionError as error:
@@ -76,31 +103,50 @@ def one_run(stage: Stage, found: Found, broken: list[str]) -> None:
         print(f"{', '.join(name)}: {said}, load {os.getloadavg()[0]:.1f}", flush=True)
 
 
-def page(found: Found, load: float) -> str:
-    """Write the table."""
-    runs = len(next(iter(found.values())))
+def page(every: Sequence[Seen]) -> str:
+    """Write the tables: each fault, then all that were taken back together, in which a 99th percentile soon is one."""
+    by_fault = {name: [one for one in every if (one.fault, one.how) == name] for name in FAULTS}
+    counts = sorted({len(found) for found in by_fault.values()})
+    runs = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    load = median(one.load for one in every)
     lines = [
         f"{runs} runs of each on {os.cpu_count()} cores, {REPLICAS} replicas, {ARRIVALS} requests a second; median / "
-        f"{_worst_name(runs)}. The mean load of the machine at the end was {load:.1f}.",
+        f"worst, from {MANY} runs on median / 99th percentile. The median load of the machine was {load:.1f}.",
         "",
         "| fault | as a | failed requests | answers by it | taken back after | last bad answer after |",
         "|---|---|---|---|---|---|",
-        *(_row(name, outcomes) for name, outcomes in found.items()),
+        *(_row(name, found) for name, found in by_fault.items() if found),
+        "",
+        *pooled(every),
     ]
     return "\n".join(lines)
 
 
-def _row(name: tuple[str, str], outcomes: Sequence[Outcome]) -> str:
-    fault, how = name
-    by_it = [len(one.bad) - len(one.failed) for one in outcomes]
-    decided = [one.decision for one in outcomes if one.decision is not None]
-    cells = [
-        _both([len(one.failed) for one in outcomes], "{:.0f}"),
-        _both(by_it, "{:.0f}"),
-        _both(decided, "{:.1f} s") if decided else "",
-        _both([one.safe for one in outcomes], "{:.1f} s") if any(one.bad for one in outcomes) else "none was given",
+def pooled(every: Sequence[Seen]) -> list[str]:
+    """Write one table over all injections that were taken back, whatever the fault: each weighs the same."""
+    decided = [one.decided for one in every if one.decided is not None]
+    safe = [one.safe for one in every if one.decided is not None]
+    high = "99th percentile" if len(decided) >= MANY else "worst"
+    return [
+        f"| all {len(decided)} injections that were taken back, pooled over the faults | median | {high} |",
+        "|---|---|---|",
+        *(
+            f"| {what} | {_both(values, '{:.1f} s').replace(' / ', ' | ')} |"
+            for what, values in (("taken back after", decided), ("last bad answer after, 0 where none was given", safe))
+            if values
+        ),
     ]
-    return f"| {fault} | {how} | {' | '.join(cells)} |"
+
+
+def _row(name: tuple[str, str], found: Sequence[Seen]) -> str:
+    decided = [one.decided for one in found if one.decided is not None]
+    cells = [
+        _both([one.failed for one in found], "{:.0f}"),
+        _both([one.by_it for one in found], "{:.0f}"),
+        _both(decided, "{:.1f} s") if decided else "",
+        _both([one.safe for one in found], "{:.1f} s") if any(one.safe for one in found) else "none was given",
+    ]
+    return f"| {' | '.join([*name, *cells])} |"
 
 
 def _both(values: Sequence[float], form: str) -> str:
@@ -108,20 +154,20 @@ def _both(values: Sequence[float], form: str) -> str:
     return f"{form.format(median(values))} / {form.format(sorted(values)[place])}"
 
 
-def _worst_name(runs: int) -> str:
-    return "99th percentile" if runs >= MANY else "worst"
-
-
 def main() -> int:
     """Measure, write the page, and say whether all was kept."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--add", action="store_true", help="To what earlier runs showed.")
     given = parser.parse_args()
+    KEPT.parent.mkdir(exist_ok=True)
+    if not given.add:
+        KEPT.unlink(missing_ok=True)
     broken: list[str] = []
-    found = measure(given.runs, broken)
+    measure(given.runs, broken)
     text = PAGE.read_text(encoding="utf-8")
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
-    table = page(found, os.getloadavg()[0])
+    table = page([Seen(**json.loads(one)) for one in KEPT.read_text(encoding="utf-8").splitlines()])
     PAGE.write_text(f"{head}{BEGIN}\n\n{table}\n\n{END}{tail}", encoding="utf-8")
     print(table)
     for one in broken:

@@ -11,6 +11,7 @@ from deltalake import DeltaTable
 
 from perennial.data import lake
 from perennial.data.engine import Engine, parquet
+from perennial.release import paired_losses
 from perennial.workspace import Workspace
 from tests.builders import make_use_case
 
@@ -127,3 +128,19 @@ def test_a_file_with_a_flipped_bit_is_not_read(ws: Workspace) -> None:
     file.unlink()
     with pytest.raises(lake.MissingPartition, match="is gone"):
         lake.files(ws, "t", "part", ["one"])
+
+
+def test_many_partitions_are_looked_up_in_one_listing(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"online.{number}" for number in range(12)]
+    for name in names:
+        lake.append(ws, "t", ROWS, "part", name)
+    listings: list[object] = []
+    listed = DeltaTable.file_uris
+    monkeypatch.setattr(DeltaTable, "file_uris", lambda *given: listings.append(given) or listed(*given))
+    found = lake.files(ws, "t", "part", names[::-1])
+    assert [Path(one).parent.name for one in found] == [f"part={name}" for name in names[::-1]]
+    assert len(listings) == 1
+
+
+def test_as_many_digests_are_remembered_as_one_comparison_reads() -> None:
+    assert lake._digest.cache_parameters()["maxsize"] >= 2 * paired_losses.MOST_BATCHES

@@ -16,10 +16,11 @@ from perennial.periods import Period
 from perennial.release.answer_rows import log_folder, segment_path, write_segment
 from perennial.release.answers import collect_answers
 from perennial.release.predictions import predict, prediction_rows
-from perennial.release.reports import Report, read_reports, with_departed, write_report
+from perennial.release.reports import Report, read_reports, with_departed
 from perennial.workspace import Workspace
 from tests.builders import moment
 from tests.perennial.release.conftest import MAY, Shop
+from tests.perennial.release.trials import report_written
 
 JUNE = moment("2024-06-01")
 CHILD = """
@@ -116,9 +117,9 @@ def test_of_two_collectors_with_different_views_one_wins(shop: Shop, monkeypatch
 
 def test_what_died_with_a_replica_is_said_once(shop: Shop) -> None:
     told = {"address": "", "started_at": JUNE, "answered": 10, "logged": 7}
-    write_report(shop.ws, Report(replica="dead", at=JUNE - timedelta(minutes=5), **told))
-    write_report(shop.ws, Report(replica="left", at=JUNE - timedelta(minutes=5), ended=True, **told))
-    write_report(shop.ws, Report(replica="alive", at=JUNE, **told))
+    report_written(shop.ws, Report(replica="dead", at=JUNE - timedelta(minutes=5), **told))
+    report_written(shop.ws, Report(replica="left", at=JUNE - timedelta(minutes=5), ended=True, **told))
+    report_written(shop.ws, Report(replica="alive", at=JUNE, **told))
     record = collect_answers(shop.ws, JUNE)
     assert record is not None
     assert (record.rows, record.lost) == (0, {"dead": 3})
@@ -128,12 +129,21 @@ def test_what_died_with_a_replica_is_said_once(shop: Shop) -> None:
     assert shop.ws.state().lost == {"dead": 3}
 
 
+def test_a_replica_whose_clock_is_late_is_not_told_as_dead(shop: Shop) -> None:
+    late = Report(replica="late", at=JUNE - timedelta(minutes=5), address="", started_at=JUNE, answered=9)
+    report_written(shop.ws, late, at=JUNE)
+    assert collect_answers(shop.ws, JUNE) is None
+    assert read_reports(shop.ws) == [late]
+    record = collect_answers(shop.ws, JUNE + timedelta(seconds=61))
+    assert record is not None and record.lost == {"late": 9}
+
+
 def test_a_replica_that_was_only_cut_off_counts_by_what_it_says_last(shop: Shop) -> None:
     told = {"address": "", "started_at": JUNE, "answered": 10}
-    write_report(shop.ws, Report(replica="cut", at=JUNE, logged=7, **told))
+    report_written(shop.ws, Report(replica="cut", at=JUNE, logged=7, **told))
     collect_answers(shop.ws, JUNE + timedelta(minutes=5))
     back = Report(replica="cut", at=JUNE + timedelta(minutes=6), logged=10, **told)
-    write_report(shop.ws, back)
+    report_written(shop.ws, back)
     assert with_departed(read_reports(shop.ws), shop.ws.state()) == [back]
     assert collect_answers(shop.ws, JUNE + timedelta(minutes=6)) is None
     record = collect_answers(shop.ws, JUNE + timedelta(minutes=9))
@@ -143,9 +153,9 @@ def test_a_replica_that_was_only_cut_off_counts_by_what_it_says_last(shop: Shop)
 
 def test_a_report_that_a_dying_collector_left_is_cleared_away(shop: Shop) -> None:
     gone = Report(replica="gone", at=JUNE, address="", started_at=JUNE, ended=True)
-    write_report(shop.ws, gone)
+    report_written(shop.ws, gone)
     assert collect_answers(shop.ws, JUNE + timedelta(minutes=2)) is not None
-    write_report(shop.ws, gone)
+    report_written(shop.ws, gone)
     assert collect_answers(shop.ws, JUNE + timedelta(minutes=3)) is None
     assert read_reports(shop.ws) == []
 

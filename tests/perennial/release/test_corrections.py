@@ -11,8 +11,18 @@ from perennial.data.engine import Engine
 from perennial.journal import Journal
 from perennial.model.artifact import load_model
 from perennial.model.constant import Constant
-from perennial.records import Entry, PredictionsCorrected, Record, Released
-from perennial.release.corrections import NotCorrectable, affected, correct
+from perennial.records import (
+    Answer,
+    Entry,
+    PredictionsCorrected,
+    Record,
+    Released,
+    RolloutEnded,
+    RolloutStarted,
+    Verdict,
+)
+from perennial.release import corrections
+from perennial.release.corrections import NotCorrectable, Withdrawn, affected, correct
 from perennial.release.predictions import batch_name, corrected_rows, predict, prediction_rows
 from perennial.workspace import Workspace
 from tests.builders import moment
@@ -72,7 +82,7 @@ def view(ws: Workspace, batches: list[str], corrected: bool = True) -> list[dict
 
 def test_what_a_withdrawn_release_wrote_is_listed_until_it_is_corrected(shop: Shop, good: Released) -> None:
     [found] = affected(shop.ws.journal.entries())
-    assert (found.withdrawn.number, found.back) == (2, good)
+    assert found.withdrawn == Withdrawn(2, 2)
     assert [(one.batch, one.rows) for one in found.sources] == [
         (batch_name(shop.ws.state().predicted[0]), 400),
         ("online.a", 50),
@@ -169,3 +179,82 @@ def test_what_lacks_a_feature_stays_listed_and_all_else_is_corrected(shop: Shop,
     assert shop.ws.state().corrected[0].rows == 450
     [found] = affected(shop.ws.journal.entries())
     assert [one.batch for one in found.sources] == ["online.bare"]
+
+
+def a_canary(shop: Shop, number: int, answer: Answer, asked: list[dict[str, Any]]) -> None:
+    """Let a canary beside the champion answer, and end its trial."""
+    champion = shop.ws.state().champion
+    assert champion is not None
+    started = RolloutStarted(
+        number=number,
+        rollout="canary",
+        model=champion.model,
+        version=8 + number,
+        against_release=champion.number,
+        against_version=champion.version,
+        steps=(0.5,),
+        deadline=JUNE,
+    )
+    shop.record(started)
+    origin = {"release": champion.number, "version": 8 + number, "score": BAD, "arm": "canary", "rollout": number}
+    served = {"release": champion.number, "version": champion.version, "score": 0.2}
+    rows = [{**one, **(origin if place < 10 else served)} for place, one in enumerate(asked)]
+    collect(shop.ws, f"online.canary-{number}", rows, JUNE)
+    shop.record(RolloutEnded(number=number, verdict=Verdict(answer=answer, reasons=("It ended.",))), JUNE)
+
+
+def test_what_a_failed_canary_answered_is_scored_again_and_what_an_undecided_one_did_stands(shop: Shop) -> None:
+    shop.serve(shop.trained)
+    asked = known_features(shop.ws, predict(shop.ws, APRIL, MAY).snapshot)
+    a_canary(shop, 1, Answer.FAIL, asked[:30])
+    a_canary(shop, 2, Answer.INCONCLUSIVE, asked[30:60])
+    [found] = affected(shop.ws.journal.entries())
+    assert found.withdrawn == Withdrawn(1, 9, rollout=1)
+    assert [(one.batch, one.rows) for one in found.sources] == [("online.canary-1", 10)]
+    batches = ["online.canary-1", "online.canary-2"]
+    assert len(view(shop.ws, batches)) == 50, "until they are scored again they are left out"
+    [done] = correct(shop.ws, JUNE)
+    assert (done.withdrawn, done.rollout, done.release, done.rows) == (1, 1, 1, 10)
+    assert done.whose == "the canary of rollout 1"
+    standing = view(shop.ws, batches)
+    assert len(standing) == len({one["prediction_id"] for one in standing}) == 60
+    assert sum(one["score"] == BAD for one in standing) == 10 == sum(one["rollout"] == 2 for one in standing)
+    assert affected(shop.ws.journal.entries()) == [] and correct(shop.ws, JUNE) == []
+
+
+def test_what_corrected_a_canary_is_corrected_again_when_that_release_is_withdrawn(shop: Shop) -> None:
+    first = shop.serve(shop.trained)
+    second = shop.serve(shop.plant(fitted=Constant(0.3)))
+    asked = known_features(shop.ws, predict(shop.ws, APRIL, MAY).snapshot)
+    a_canary(shop, 1, Answer.FAIL, asked[:10])
+    correct(shop.ws, JUNE)
+    withdraw(shop, second.number, first)
+    done = correct(shop.ws, JUNE)
+    assert {one.withdrawn for one in done} == {2} and sum(one.rows for one in done) == 400 + 10
+    standing = view(shop.ws, ["online.canary-1"])
+    assert len(standing) == 10 and {one["release"] for one in standing} == {3}
+
+
+def test_a_correction_of_many_batches_goes_on_where_it_was_killed(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corrections, "AT_ONCE", 2)
+    first = shop.serve(shop.trained)
+    second = shop.serve(shop.plant(fitted=Constant(BAD)))
+    asked = known_features(shop.ws, predict(shop.ws, APRIL, MAY).snapshot)
+    origin = {"release": 2, "version": second.version, "score": BAD}
+    for number in range(4):
+        collect(shop.ws, f"online.{number}", [{**one, **origin} for one in asked[10 * number : 10 * number + 10]], MAY)
+    withdraw(shop, 2, first)
+
+    class DiesAfterTheFirst(Journal):
+        def append(self, one: Record, at: datetime, head: int) -> Entry:
+            if isinstance(one, PredictionsCorrected) and shop.ws.state().corrected:
+                raise KeyboardInterrupt
+            return super().append(one, at, head)
+
+    killed = Workspace(shop.ws.use_case, shop.ws.settings)
+    killed.__dict__["journal"] = DiesAfterTheFirst(shop.ws.store, "shop-returns")
+    with pytest.raises(KeyboardInterrupt):
+        correct(killed, JUNE)
+    assert [one.rows for one in shop.ws.state().corrected] == [410]
+    assert [one.rows for one in correct(shop.ws, JUNE)] == [20, 10]
+    assert affected(shop.ws.journal.entries()) == []

@@ -22,9 +22,9 @@ from perennial.records import (
     RolloutStarted,
     Verdict,
 )
-from perennial.release import guarding
+from perennial.release import comparing
 from perennial.release.answers import collect_answers
-from perennial.release.guarding import guard, look
+from perennial.release.guarding import guard, look, look_at_labels
 from perennial.release.releases import NotReleasable, NoWayBack
 from perennial.release.reports import Counts, read_reports
 from perennial.release.rollout import NobodyAnswers, begin
@@ -41,6 +41,7 @@ from tests.perennial.release.trials import (
     record,
     released,
     replicas,
+    report_written,
     tried,
 )
 
@@ -348,10 +349,34 @@ def test_of_many_guards_at_once_one_writes(ws: Workspace) -> None:
     assert sum(entry.record.kind == "rollout.advanced" for entry in ws.journal.entries()) == 1
 
 
-def test_a_release_for_a_later_moment_keeps_the_guard_still(ws: Workspace) -> None:
+def test_a_release_for_a_moment_ahead_of_this_clock_is_rolled_back_all_the_same(ws: Workspace) -> None:
     released(ws, 2, after(100))
-    replicas(ws, after(1), refused={"release/2": "damaged"})
-    assert guard(ws, after(1)) is None
+    entry = refused(ws, 2, "damaged", range(1, 4))
+    assert entry and isinstance(entry.record, Released) and entry.record.withdraws == 2
+    assert entry.at == after(100), "not before what it withdraws"
+
+
+@pytest.mark.parametrize("skew", [-900, -30, 30, 900])
+def test_replicas_whose_clocks_differ_are_there_as_long_as_their_reports_change(ws: Workspace, skew: int) -> None:
+    tried(ws, 2)
+    entries = []
+    for second in range(1, 4):
+        replicas(ws, after(second + skew), ARMS, ARMS)
+        entries.append(guard(ws, after(second)))
+    assert [one.record.kind for one in entries if one] == ["rollout.advanced"]
+    assert guard(ws, after(30)) is None, "they fell silent"
+    view = look(ws, after(30))
+    assert view and view.health().reasons[0] == "No replica has reported just now."
+
+
+@pytest.mark.parametrize("skew", [-900, 900])
+def test_a_trial_that_is_declared_is_not_skipped_because_clocks_differ(ws: Workspace, skew: int) -> None:
+    replicas(ws, after(skew))
+    for report in read_reports(ws):
+        report_written(ws, report, at=NOON)
+    assert isinstance(begin(ws, judged(ws, 2), after(5), after(5)), RolloutStarted)
+    with pytest.raises(NobodyAnswers):
+        begin(ws, judged(ws, 3), after(120), after(120))
 
 
 @pytest.mark.parametrize(
@@ -413,7 +438,7 @@ def test_only_what_passed_the_gate_is_tried(ws: Workspace) -> None:
 
 def test_labels_are_looked_at_every_tenth_second(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[datetime] = []
-    monkeypatch.setattr(guarding, "compare", lambda ws, what, as_of: looked.append(as_of) or Losses())
+    monkeypatch.setattr(comparing, "compare", lambda ws, what, as_of: looked.append(as_of) or Losses())
     tried(ws, 2)
     for second in range(0, 25, 4):
         assert guard(ws, after(second + 0.5)) is None
@@ -422,11 +447,44 @@ def test_labels_are_looked_at_every_tenth_second(ws: Workspace, monkeypatch: pyt
 
 def test_labels_are_looked_at_less_often_after_a_while(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[datetime] = []
-    monkeypatch.setattr(guarding, "compare", lambda ws, what, as_of: looked.append(as_of) or Losses())
+    monkeypatch.setattr(comparing, "compare", lambda ws, what, as_of: looked.append(as_of) or Losses())
     tried(ws, 2)
     for second in (0, 595, 605, 1190, 1205, 1790):
         guard(ws, after(second))
     assert looked == [after(0), after(590), after(600), after(1200)]
+
+
+def test_a_guard_that_waits_for_nothing_looks_at_health_while_labels_are_compared(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comparing_now, may_end = threading.Event(), threading.Event()
+
+    def compare(ws: Workspace, what: object, as_of: datetime) -> Losses:
+        comparing_now.set()
+        assert may_end.wait(60)
+        return Losses()
+
+    monkeypatch.setattr(comparing, "compare", compare)
+    tried(ws, 2)
+    replicas(ws, after(1), ARMS, ARMS)
+    beside = threading.Thread(target=look_at_labels, args=(ws, after(1)))
+    beside.start()
+    assert comparing_now.wait(60)
+    assert guard(ws, after(1), waits=False) is None, "it goes no further before labels were looked at once"
+    ill = {"rollout/1/canary": Counts(answers=60, errors=40), "rollout/1/baseline": WELL}
+    replicas(ws, after(2), ill)
+    entry = guard(ws, after(2), waits=False)
+    assert entry and isinstance(entry.record, RolloutEnded), "and back at any time"
+    may_end.set()
+    beside.join()
+
+
+def test_once_labels_were_looked_at_a_guard_that_waits_for_nothing_goes_on(ws: Workspace) -> None:
+    tried(ws, 2)
+    replicas(ws, after(1), ARMS, ARMS)
+    look_at_labels(ws, after(1))
+    entry = guard(ws, after(1), waits=False)
+    assert entry and isinstance(entry.record, RolloutAdvanced)
 
 
 def test_what_a_dead_replica_counted_is_not_forgotten_when_its_report_is_cleared_away(ws: Workspace) -> None:

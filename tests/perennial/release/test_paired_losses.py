@@ -11,14 +11,15 @@ from perennial.model.constant import Constant
 from perennial.records import Answer, Judged, ProbationEnded, Released, ReleaseServed, RolloutEnded, Verdict
 from perennial.release import paired_losses
 from perennial.release.guarding import guard
-from perennial.release.paired_losses import Comparison, NotComparable, compare
+from perennial.release.paired_losses import Comparison, NotComparable, compare, span_means
 from perennial.release.predictions import predict
 from perennial.release.reports import Counts
 from perennial.release.rollout import begin
+from perennial.release.rollout_decision import CHECKS, Losses, on_losses, threshold
 from perennial.workspace import Workspace
 from tests.builders import moment
 from tests.faults.serving.models import Models
-from tests.perennial.release.conftest import MAY, Shop
+from tests.perennial.release.conftest import MAY, Shop, with_labels
 from tests.perennial.release.test_predictions import APRIL
 from tests.perennial.release.trials import CANARY, collect, known_features, record, replicas, serving_online
 
@@ -60,6 +61,35 @@ def test_beyond_the_first_rows_some_of_each_hour_are_compared(
     later = LATE.replace(hour=4)
     found = losses(shop.ws, shop.trained.model, shop.trained.model, ["online.a", "online.b"], later)
     assert found.compared == 10 + 2
+
+
+def test_an_hour_that_is_over_counts_by_the_labels_that_were_there_when_it_had_enough() -> None:
+    values = np.array([0.1] * 30 + [0.9] * 10 + [0.2] * 29)
+    spans, arrived = np.repeat([0, 1000], [40, 29]), np.arange(69)
+    assert span_means(values, spans, arrived, 10) == pytest.approx([0.1]), "later labels change nothing; 29 are too few"
+    assert span_means(values, spans, arrived, 1000) == pytest.approx([0.3]), "they had arrived when it was over"
+    together = np.where(arrived < 29, arrived, 29)
+    assert span_means(values, spans, together, 10) == pytest.approx([0.3]), "what arrives at one moment counts together"
+
+
+def test_hours_are_told_apart_and_mature_labels_by_the_day(shop: Shop, rows: list[dict[str, Any]]) -> None:
+    half = shop.plant(fitted=Constant(0.5))
+    for hour in range(4):
+        collect(shop.ws, f"online.{hour}", rows[100 * hour : 100 * hour + 100], LATE.replace(hour=hour))
+    batches = [f"online.{hour}" for hour in range(4)]
+    found = losses(shop.ws, half.model, shop.trained.model, batches, LATE.replace(hour=3, minute=30))
+    assert len(found.spans) == 3, "the fourth hour is not over"
+    assert found.spans.mean() == pytest.approx(found.values[:300].mean(), abs=0.05)
+    mature = losses(shop.ws, half.model, shop.trained.model, batches, LATE.replace(day=22), mature=True)
+    assert len(mature.spans) == 1 and mature.spans[0] == pytest.approx(mature.values.mean(), abs=0.05)
+
+
+def test_a_label_upside_down_shows_within_minutes(shop: Shop, rows: list[dict[str, Any]]) -> None:
+    flipped = shop.plant(with_labels(lambda y, x: 1 - y))
+    collect(shop.ws, "online.a", rows, LATE)
+    found = losses(shop.ws, flipped.model, shop.trained.model, ["online.a"])
+    for known in (Losses(found.values[:200], found.limit), found):
+        assert on_losses(known, threshold(0.05, CHECKS), 0).answer is Answer.FAIL
 
 
 def test_a_model_loses_nothing_against_itself(shop: Shop, rows: list[dict[str, Any]]) -> None:

@@ -79,6 +79,17 @@ def test_what_is_shown_to_be_worse_fails_at_any_step(changes: dict[str, Any], re
         assert verdict.reasons[0].startswith(reason)
 
 
+def test_a_small_loss_in_hour_after_hour_fails_and_the_same_in_one_hour_does_not() -> None:
+    rows = np.full(2000, 0.04)
+    assert decide(evidence(losses=Losses(rows, 0.01, spans=np.full(1, 0.04)))).answer is Answer.PASS
+    verdict = decide(evidence(losses=Losses(rows, 0.01, spans=np.full(14, 0.04))))
+    assert verdict.answer is Answer.FAIL and "in 14 of 14 spans of time" in verdict.reasons[0]
+    rows_of_one_hour = np.full(2000, 0.2)
+    assert decide(evidence(losses=Losses(rows_of_one_hour, 0.01))).answer is Answer.FAIL, "no hour does that"
+    mixed = np.array([0.2, -0.1] * 50)
+    assert decide(evidence(losses=Losses(rows, 0.01, spans=mixed))).answer is Answer.PASS
+
+
 def test_two_silent_replicas_are_no_failure() -> None:
     assert decide(evidence(silent=2)).answer is Answer.PASS
 

@@ -1,6 +1,7 @@
 """A `shop-returns` that answers online: replicas that report, answers that were collected; it asserts nothing."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from perennial.model.constant import Constant
 from perennial.model.encoding import Encoder
 from perennial.model.estimators import estimator
 from perennial.records import Answer, AnswersCollected, Judged, Record, Released, RolloutStarted, Verdict
-from perennial.release.reports import Counts, Report, write_report
+from perennial.release.reports import Counts, Report, report_path, write_report
 from perennial.release.rollout import begin
 from perennial.serving_spec import Serving
 from perennial.watch.drift import NumericBins, Reference
@@ -103,7 +104,7 @@ def replicas(
     state = ws.state()
     champion, rollout = state.champion, state.rollout
     for place, name in enumerate(names):
-        write_report(
+        report_written(
             ws,
             Report(
                 replica=name,
@@ -119,6 +120,13 @@ def replicas(
                 counts=dict(counts[place]) if place < len(counts) else {},
             ),
         )
+
+
+def report_written(ws: Workspace, report: Report, at: datetime | None = None) -> None:
+    """Write a replica's report at a moment by the store's clock, by default the one that it says itself."""
+    write_report(ws, report)
+    written = (at or report.at).timestamp()
+    os.utime(ws.store.uri(report_path(ws, report.replica)), (written, written))
 
 
 def collect(ws: Workspace, batch: str, rows: Sequence[Mapping[str, Any]], at: datetime = NOON) -> None:
