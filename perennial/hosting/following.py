@@ -145,8 +145,9 @@ class Follower:
         if everywhere is None:
             return []
         canary = self._canary(trial, now) if trial and trial.started.steps else None
-        gateway = self._ws.settings.serving_gateway
-        return service_objects(self._template, self._track(everywhere), canary, self._cluster.namespace, gateway)
+        settings, namespace = self._ws.settings, self._cluster.namespace
+        route = (settings.serving_gateway, settings.serving_domain)
+        return service_objects(self._template, self._track(everywhere), canary, namespace, *route)
 
     def _canary(self, trial: Hosting, now: datetime) -> Canary:
         """The replicas beside the others, which stay until the others run the same and are ready."""

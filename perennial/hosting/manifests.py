@@ -61,7 +61,12 @@ def read_template(folder: Path) -> list[Object]:
 
 
 def service_objects(
-    template: Sequence[Object], stable: Track, canary: Canary | None, namespace: str, gateway: str = ""
+    template: Sequence[Object],
+    stable: Track,
+    canary: Canary | None,
+    namespace: str,
+    gateway: str = "",
+    domain: str = "",
 ) -> list[Object]:
     """Return what a cluster should have of a service.
 
@@ -71,6 +76,7 @@ def service_objects(
         canary: What is on trial beside it.
         namespace: Of the environment.
         gateway: `namespace/name` of a Gateway that sends requests by weight; without one the pods' number decides.
+        domain: Below which the gateway knows the service by its slug; empty for the namespace.
     """
     promise = stable.promise
     objects = [_named(one, promise.slug, namespace) for one in template]
@@ -82,7 +88,7 @@ def service_objects(
     for one in objects:
         if one["kind"] == "HorizontalPodAutoscaler":
             _scale(one["spec"], promise, canary)
-    return objects + (_weighed(service, canary, gateway) if gateway else [])
+    return objects + (_weighed(service, canary, gateway, domain or namespace) if gateway else [])
 
 
 def canary_name(slug: str) -> str:
@@ -147,7 +153,7 @@ def _canary(deployment: Object, canary: Canary, is_weighed: bool) -> Object:
     return made
 
 
-def _weighed(service: Object, canary: Canary | None, gateway: str) -> list[Object]:
+def _weighed(service: Object, canary: Canary | None, gateway: str, domain: str) -> list[Object]:
     slug, space = service["metadata"]["name"], service["metadata"]["namespace"]
     tracks = {"stable": 100} if canary is None else {"stable": 100 - canary.weight, CANARY: canary.weight}
     services, backends = [], []
@@ -164,7 +170,7 @@ def _weighed(service: Object, canary: Canary | None, gateway: str) -> list[Objec
         "metadata": {"name": slug, "namespace": space, "labels": dict(service["metadata"]["labels"])},
         "spec": {
             "parentRefs": [{"name": name, **({"namespace": where} if where else {})}],
-            "hostnames": [f"{slug}.{space}"],
+            "hostnames": [f"{slug}.{domain}"],
             "rules": [{"backendRefs": backends}],
         },
     }

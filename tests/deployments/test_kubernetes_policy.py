@@ -46,7 +46,7 @@ def container(objects: list[Object], deployment: str) -> Object:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("source", ["test", "prod", "service"])
+@pytest.mark.parametrize("source", SOURCES)
 def test_every_object_fits_the_schema(source: str, version: str) -> None:
     for one in SOURCES[source]():
         kubernetes_validate.validate(one, version, strict=True)

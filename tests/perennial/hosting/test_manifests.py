@@ -13,8 +13,8 @@ PROMISE = Promise("shop-returns", "image:1", {"PERENNIAL_ENV": "test"}, 3)
 NEWER = Promise("shop-returns", "image:2", {"PERENNIAL_ENV": "prod"}, 3)
 
 
-def objects(canary: Canary | None = None, gateway: str = "") -> dict[tuple[str, str], Object]:
-    found = service_objects(TEMPLATE, Track(1, PROMISE), canary, "perennial-test", gateway)
+def objects(canary: Canary | None = None, gateway: str = "", domain: str = "") -> dict[tuple[str, str], Object]:
+    found = service_objects(TEMPLATE, Track(1, PROMISE), canary, "perennial-test", gateway, domain)
     return {(one["kind"], one["metadata"]["name"]): one for one in found}
 
 
@@ -75,6 +75,14 @@ def test_a_gateway_weighs() -> None:
     ]
     assert route["parentRefs"] == [{"name": "public", "namespace": "gateways"}]
     assert found["Service", "shop-returns-canary"]["spec"]["selector"]["perennial/track"] == "canary"
+
+
+@pytest.mark.parametrize(
+    ("domain", "host"),
+    [("", "shop-returns.perennial-test"), ("models.example.org", "shop-returns.models.example.org")],
+)
+def test_a_gateway_knows_a_service_by_its_slug_below_a_domain(domain: str, host: str) -> None:
+    assert objects(gateway="public", domain=domain)["HTTPRoute", "shop-returns"]["spec"]["hostnames"] == [host]
 
 
 @pytest.mark.parametrize(("ready", "weight"), [(0, 0), (1, 12), (2, 25), (4, 50), (9, 50)])
