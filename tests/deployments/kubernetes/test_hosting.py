@@ -28,6 +28,7 @@ from tests.deployments.kubernetes.world import (
     SLUG,
     STEPS,
     World,
+    backends,
     configuration,
     traffic,
     watching,
@@ -151,14 +152,17 @@ def test_what_was_taken_back_is_not_tried_again(direct: World) -> None:
 
 
 def test_a_canary_gets_its_shares_by_the_verdict_and_then_everything(trying: World) -> None:
-    shares: list[int] = []
-    with (
-        traffic(trying),
-        watching(lambda: (trying.deployment(CANARY) or {"spec": {"replicas": 0}})["spec"]["replicas"]) as seen,
-    ):
-        assert trying.host("better").verdict.answer is Answer.PASS
-    shares = list(dict.fromkeys(one for one in seen if one))
-    assert shares == [1, 2]
+    follower, shares = trying.follower("better"), list[int]()
+
+    def look() -> bool:
+        found = follower.step(trying.clock())
+        canary = trying.deployment(CANARY)
+        shares.extend([canary["spec"]["replicas"]] if canary else [])
+        return found.is_settled
+
+    with traffic(trying):
+        assert until(2 * PATIENCE, look)
+    assert list(dict.fromkeys(shares)) == [1, 2]
     assert trying.kinds() == ["started", "ended", "started", "advanced", "advanced", "ended"]
     assert trying.image() == "better"
     assert trying.deployment(CANARY) is None
@@ -304,10 +308,10 @@ def test_the_newest_that_was_asked_for_wins(trying: World) -> None:
 
 @emulated
 def test_a_gateway_shares_by_weight(trying: World) -> None:
-    with traffic(trying), watching(lambda: tuple(trying.weights())) as weights:
+    with traffic(trying):
         trying.host("better", serving_gateway="gateways/public")
-    weights.append(tuple(trying.weights()))
-    seen = [one for one in dict.fromkeys(weights) if one]
+    routes = [one for _, _, (plural, *_), one in trying.api.events if plural == "httproutes"]
+    seen = list(dict.fromkeys(tuple(each["weight"] for each in backends(one)) for one in routes))
     assert seen == [(100, 0), *((100 - round(100 * one), round(100 * one)) for one in STEPS), (100,)]
     assert trying.cluster.get("Service", f"{SLUG}-stable")
     assert trying.cluster.get("Service", CANARY) is None
@@ -343,10 +347,9 @@ def starving(api: Api) -> int:
     with api.changed:
         pods = [one for (kind, *_), one in api.objects.items() if kind == "pods"]
         ready = [one["metadata"]["labels"] for one in pods if is_ready(one)]
-        route = api.objects.get(("httproutes", "perennial-test", SLUG))
-        backends = route["spec"]["rules"][0]["backendRefs"] if route else []
-        chosen = {one["name"]: api.get("services", one["name"])["spec"]["selector"] for one in backends}
-        lost = [one for one in backends if not any(chosen[one["name"]].items() <= labels.items() for labels in ready)]
+        asked = backends(api.objects.get(("httproutes", "perennial-test", SLUG)))
+        chosen = {one["name"]: api.get("services", one["name"])["spec"]["selector"] for one in asked}
+        lost = [one for one in asked if not any(chosen[one["name"]].items() <= labels.items() for labels in ready)]
         return sum(one["weight"] for one in lost)
 
 

@@ -31,7 +31,7 @@ from tests.servers import until
 
 NAMESPACE = "perennial-test"
 CONTEXT = os.environ.get("PERENNIAL_TEST_CLUSTER", "")
-PATIENCE = 180 if CONTEXT else 30
+PATIENCE = 180 if CONTEXT else 60
 """Seconds until a cluster has done what it does in the end."""
 IMAGES = os.environ.get("PERENNIAL_TEST_IMAGES", "registry.example.org/stand-in")
 SLUG = "shop-returns"
@@ -100,8 +100,7 @@ class World:
 
     def weights(self) -> list[int]:
         """What a gateway sends to the others and to a canary; empty without one."""
-        route = self.cluster.get("HTTPRoute", SLUG)
-        return [one["weight"] for one in route["spec"]["rules"][0]["backendRefs"]] if route else []
+        return [one["weight"] for one in backends(self.cluster.get("HTTPRoute", SLUG))]
 
     def records(self) -> list[Any]:
         return [one.record for one in self.ws.journal.entries() if one.record.kind.startswith("hosting.")]
@@ -113,6 +112,11 @@ class World:
         for kind in KINDS:
             for one in self.cluster.list(kind, LABELS)["items"]:
                 self.cluster.delete(kind, one["metadata"]["name"])
+
+
+def backends(route: Object | None) -> list[Object]:
+    """What a route sends requests to, with their weights."""
+    return route["spec"]["rules"][0]["backendRefs"] if route else []
 
 
 def shop(folder: Path, rollout: str) -> Workspace:
