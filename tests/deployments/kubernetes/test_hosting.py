@@ -308,11 +308,13 @@ def test_the_newest_that_was_asked_for_wins(trying: World) -> None:
 
 @emulated
 def test_a_gateway_shares_by_weight(trying: World) -> None:
+    trying.host("good", serving_gateway="gateways/public")
     with traffic(trying):
         trying.host("better", serving_gateway="gateways/public")
     routes = [one for _, _, (plural, *_), one in trying.api.events if plural == "httproutes"]
     seen = list(dict.fromkeys(tuple(each["weight"] for each in backends(one)) for one in routes))
-    assert seen == [(100, 0), *((100 - round(100 * one), round(100 * one)) for one in STEPS), (100,)]
+    assert seen == [(100,), (100, 0), *((100 - round(100 * one), round(100 * one)) for one in STEPS)]
+    assert trying.weights() == [100]
     assert trying.cluster.get("Service", f"{SLUG}-stable")
     assert trying.cluster.get("Service", CANARY) is None
 

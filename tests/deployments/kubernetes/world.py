@@ -176,8 +176,9 @@ def traffic(world: World, errors: float = 0.0) -> Iterator[None]:
     def work() -> None:
         while not ending.wait(0.05):
             for pod in world.ready():
-                is_canary = f"{SLUG}-canary-" in pod
-                answers[pod] = answers.get(pod, 0) + (0 if is_canary and 0 in world.weights() else 30)
+                is_canary, weights = f"{SLUG}-canary-" in pod, world.weights()
+                is_asked = not is_canary or not weights or sum(weights[1:]) > 0
+                answers[pod] = answers.get(pod, 0) + 30 * is_asked
                 born.setdefault(pod, world.clock())
                 failed = int(answers[pod] * errors) if is_canary else 0
                 counts = {"release/1": Counts(answers=answers[pod], errors=failed)}
