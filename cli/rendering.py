@@ -45,7 +45,8 @@ def _rendered(workspace: Workspace) -> list[dict[str, Any]]:
     settings, slug = workspace.settings, workspace.use_case.slug
     promise, template = promise_of(settings, slug), read_template(TEMPLATE)
     if settings.serves_on == "kubernetes":
-        return service_objects(template, Track(0, promise), None, namespace_of(settings), settings.serving_gateway)
+        route = (settings.serving_gateway, settings.serving_domain)
+        return service_objects(template, Track(0, promise), None, namespace_of(settings), *route)
     if settings.serves_on == "docker":
         return [{"services": {slug: container_service(template, promise)}}]
     command = ["python", "-m", "serving", slug, "--replicas", str(settings.serving_replicas)]

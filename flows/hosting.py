@@ -6,10 +6,11 @@ from prefect.logging import get_run_logger
 from flows.entry import now
 from flows.occasion import occasion
 from flows.policy import POLICY
-from perennial.hosting.errors import NoCluster
 from perennial.values import Verdict
 from perennial.workspace import Workspace
 from tasks.hosting import host_service, is_hosted
+from tasks.reconciliation import start_hosting
+from tasks.starting import NotDeployed
 
 
 @flow(**POLICY, description="Let a cluster run an online service as it is declared.")
@@ -32,11 +33,13 @@ def host(use_case: str) -> Verdict | None:
 
 
 def host_release(workspace: Workspace) -> None:
-    """Let the cluster have a service that answers by a release, where this run may ask it; `host` does it otherwise."""
+    """Let a run of `host` see to the service of a release: it may ask the cluster, and has the time to wait for it.
+
+    What becomes of an image is no part of whether a model was released.
+    """
     if not is_hosted(workspace):
         return
-    log = get_run_logger()
     try:
-        host_service(workspace, now, log.info)
-    except NoCluster:
-        log.info("This run may not ask the cluster: the next `reconcile` starts a run of `host`, which may.")
+        start_hosting(workspace)
+    except NotDeployed as error:
+        get_run_logger().warning(f"{error} Until then the cluster does not follow.")

@@ -75,6 +75,16 @@ class Settings(BaseModel):
         description="Gateway (`namespace/name`) that shares requests by weight where an image is tried on a cluster; "
         "without one the numbers of pods do.",
     )
+    serving_domain: str = Field(
+        default="",
+        description="Domain below which the gateway knows each service by its slug, as `flight-delay.example.org`; "
+        "empty for the namespace of the environment.",
+    )
+    cluster_context: str = Field(
+        default="",
+        description="Context of the kubeconfig by which processes outside of the cluster reach it; empty where only "
+        "pods of the cluster may.",
+    )
     secrets: dict[str, str] = Field(
         default={},
         description="Environment variables that flows need, each with the Secret block that holds its value.",

@@ -17,6 +17,8 @@ ESTIMATOR_NAMES = {
     "regression": ("mean", "ridge", "xgboost"),
 }
 """Names of estimators by task; `model/estimators` says what they do."""
+RESERVED = "prefect|mlflow|worker|.*-(canary|stable)"
+"""Names that deployments/kubernetes gives to what is no use case, or to a part of one."""
 
 Contradiction = tuple[Place, str]
 
@@ -28,6 +30,7 @@ def contradictions(use_case: UseCase, root: Path) -> Iterator[Contradiction]:
         use_case: Every value of it has the right form.
         root: Folder `use_cases/`, below which adapters lie.
     """
+    yield from _service(use_case)
     yield from _metrics(use_case)
     yield from _estimators(use_case)
     yield from _key(use_case)
@@ -35,6 +38,14 @@ def contradictions(use_case: UseCase, root: Path) -> Iterator[Contradiction]:
     yield from _schedules(use_case)
     for name, source in use_case.sources.items():
         yield from _source(("sources", name), source, root)
+
+
+def _service(use_case: UseCase) -> Iterator[Contradiction]:
+    if use_case.serving is not None and re.fullmatch(RESERVED, use_case.slug):
+        what = (
+            f"`{use_case.slug}` is the name of something else on a cluster, where a service is called as its use case"
+        )
+        yield ("serving",), f"{what}; choose one that does not fit `{RESERVED}`"
 
 
 def _metrics(use_case: UseCase) -> Iterator[Contradiction]:

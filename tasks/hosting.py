@@ -56,7 +56,7 @@ def host_service(workspace: Workspace, clock: Callable[[], datetime], tell: Call
         tell(text)
 
     try:
-        with keeping_secrets(), Cluster.connect(namespace_of(settings)) as cluster:
+        with keeping_secrets(), Cluster.connect(namespace_of(settings), settings.cluster_context) as cluster:
             follower = Follower(workspace, cluster, read_template(TEMPLATE), promise_of(settings, slug))
             return follow(follower, clock, time.sleep, tell_and_keep)
     finally:

@@ -11,6 +11,7 @@ import os
 import random
 import threading
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Self, TypeVar
 
@@ -56,11 +57,17 @@ class Cluster:
         self._client = self._wait(make())
 
     @classmethod
-    def connect(cls, namespace: str, context: str | None = None) -> Self:
-        """Return a cluster as this pod's account, or else the kubeconfig, tells where it is.
+    def connect(cls, namespace: str, context: str = "") -> Self:
+        """Return the cluster that this pod is in, or elsewhere the one that a context of the kubeconfig names.
+
+        The context that happens to be current is never taken: it may be any cluster's.
+
+        Args:
+            namespace: That all objects are in.
+            context: As the environment's document declares it; empty for none.
 
         Raises:
-            NoCluster: Neither does.
+            NoCluster: This pod has no token, or this process is in no cluster and has no such context.
         """
         return cls(namespace, _configuration(context))
 
@@ -197,7 +204,7 @@ class Cluster:
                 response.close()
 
 
-def _configuration(context: str | None) -> Any:
+def _configuration(context: str) -> Any:
     from kubernetes_asyncio import client, config
 
     found = client.Configuration()
@@ -206,18 +213,21 @@ def _configuration(context: str | None) -> Any:
         place = os.environ.get("KUBECONFIG")  # which the library itself reads once, when it is imported
         await config.load_kube_config(config_file=place, context=context, client_configuration=found)
 
-    try:
-        if context is None:
-            config.load_incluster_config(client_configuration=found)  # type: ignore[no-untyped-call]
-            return found
-    except config.ConfigException:
-        pass
+    with suppress(config.ConfigException):
+        config.load_incluster_config(client_configuration=found)  # type: ignore[no-untyped-call]
+        return found
+    if not context:
+        raise NoCluster(
+            "This process is in no cluster, or has no token of it, and the environment declares none to reach from "
+            "elsewhere. Run it in a pod of the account `perennial-deploy`, as `host` does, or set `cluster_context` in "
+            "the environment's document (`PERENNIAL_CLUSTER_CONTEXT`) to a context of your kubeconfig."
+        )
     try:
         asyncio.run(load())
     except config.ConfigException as error:
         raise NoCluster(
-            f"This process runs in no cluster, and there is no kubeconfig that it may use: {error} Run it in a pod of "
-            "the account `perennial-deploy`, or name a kubeconfig in `KUBECONFIG`."
+            f"The environment's `cluster_context` is `{context}`, and no kubeconfig says where that is: {error} Name "
+            "another context, or another kubeconfig in `KUBECONFIG`."
         ) from None
     return found
 

@@ -28,7 +28,7 @@ def container_service(template: Sequence[Object], promise: Promise) -> dict[str,
         "command": list(promise.arguments),
         "environment": {
             **promise.told,
-            "PERENNIAL_USE_CASES": _literal(container, "PERENNIAL_USE_CASES"),
+            **{name: _literal(container, name) for name in ("PERENNIAL_USE_CASES", "PERENNIAL_SERVING_RATE")},
             "PERENNIAL_HEALTH": f"http://127.0.0.1:{PORT}{LIVE}",
             **{name: f"${{{name}:?}}" for name in SECRETS},
         },

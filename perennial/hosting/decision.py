@@ -28,13 +28,15 @@ def decide_hosting(hosting: Hosting, found: Condition, evidence: Evidence, servi
         now: By the clock.
 
     Returns:
-        FAIL if it is shown to be worse or will never be ready, PASS if it has shown enough, else INCONCLUSIVE.
+        FAIL if it is shown to be worse or its containers will not do, PASS if it has shown enough, else INCONCLUSIVE:
+        also after the deadline, since that nobody followed, or a registry was away, says nothing of an image.
     """
     numbers: dict[str, float | None] = {"ready": float(found.ready), "wanted": float(found.wanted)}
     is_overdue = now >= hosting.started.deadline
     if found.answer is not Answer.PASS:
-        answer = Answer.FAIL if is_overdue else found.answer
-        return Verdict(answer=answer, reasons=(found.reason,), numbers=numbers)
+        is_late = is_overdue and found.answer is Answer.INCONCLUSIVE
+        reason = f"It was not ready by its deadline: {found.reason}" if is_late else found.reason
+        return Verdict(answer=found.answer, reasons=(reason,), numbers=numbers)
     if hosting.share is None:
         return Verdict(answer=Answer.PASS, reasons=(found.reason,), numbers=numbers)
     said = decide_rollout(evidence, serving, is_last=False, is_overdue=is_overdue)

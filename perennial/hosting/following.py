@@ -21,12 +21,13 @@ from perennial.hosting.manifests import (
     Object,
     Track,
     canary_name,
+    labels_of,
     leftovers,
     service_objects,
 )
 from perennial.hosting.promise import Promise
 from perennial.journal import Conflict
-from perennial.records import Answer, Record, Verdict
+from perennial.records import Answer, Entry, Record, Verdict
 from perennial.release.reports import Counts, read_reports
 from perennial.release.rollout_decision import Evidence
 from perennial.serving_spec import Serving
@@ -82,41 +83,39 @@ class Follower:
             ClusterAway: The cluster does not answer.
         """
         self._since = self._since or now
-        number = self._begin(now)
-        found = self._hostings()
+        entries = self._begin(now)
+        found = hostings(entries)
         trial = found.trial
-        objects = self._objects(found)
-        mended = self._apply(objects)
+        mended = self._apply(self._objects(found, now))
         if trial is None:
             return self._look_at_current(found, mended, now)
-        verdict = self._judge(trial, now)
+        verdict = self._judge(trial, entries, now)
         step = self._next(trial, verdict, now)
-        if step is None or not self._append(step, now):
-            return Hosted(number, verdict, mended)
-        mended += self._apply(self._objects(self._hostings()))
+        if step is None or not self._append(step, len(entries), now):
+            return Hosted(trial.started.number, verdict, mended)
+        mended += self._apply(self._objects(hostings(self._ws.journal.entries()), now))
         if isinstance(step, HostingEnded) and verdict.answer is not Answer.PASS:
             raise NotHosted(self._taken_back(trial, found, verdict))
-        return Hosted(number, verdict, mended, is_settled=isinstance(step, HostingEnded))
+        return Hosted(trial.started.number, verdict, mended, is_settled=isinstance(step, HostingEnded))
 
     def wait(self, seconds: float = LOOK) -> None:
         """Return when something of the service changes, or after some time."""
-        self._cluster.wait_for_change(_labels(self._promise.slug), self._version, seconds)
+        self._cluster.wait_for_change(labels_of(self._promise.slug), self._version, seconds)
 
-    def _hostings(self) -> Hostings:
-        return hostings(self._ws.journal.entries())
-
-    def _begin(self, now: datetime) -> int:
-        """Ask for the image, unless it runs or is on its way, and return its number."""
+    def _begin(self, now: datetime) -> tuple[Entry, ...]:
+        """Ask for the image, unless it runs or is on its way, and return the journal that this look decides on."""
         if self._own is None:
-            self._ws.journal.decide(lambda entries: self._started(hostings(entries), now), now)
-            self._own = self._hostings().newest
-        newest = self._hostings().newest
+            begun = self._ws.journal.decide(lambda entries: self._started(hostings(entries), now), now)
+            entries = self._ws.journal.entries()
+            self._own = hostings(entries[: begun.seq] if begun else entries).newest
+        entries = self._ws.journal.entries()
+        newest = hostings(entries).newest
         if newest > self._own:
             raise Superseded(
                 f"Hosting {newest} of `{self._promise.slug}` began after {self._own}, which this was asked for. "
                 "Nothing more was done."
             )
-        return self._own
+        return entries
 
     def _started(self, found: Hostings, now: datetime) -> HostingStarted | None:
         wanted = (self._promise.image, self._promise.variables)
@@ -139,17 +138,22 @@ class Follower:
             deadline=now + (serving.trial.deadline if is_tried else READY_WITHIN),
         )
 
-    def _objects(self, found: Hostings) -> list[Object]:
-        """What the cluster should have, as the journal says."""
+    def _objects(self, found: Hostings, now: datetime) -> list[Object]:
+        """What the cluster should have, as the journal says: nothing where nothing ever ran well."""
         trial, current = found.trial, found.current
         everywhere = trial.started if trial and (trial.share is None or current is None) else current
         if everywhere is None:
             return []
-        canary = None
-        if trial and trial.share is not None:
-            canary = Canary(self._track(trial.started), trial.share, self._beside())
-        gateway = self._ws.settings.serving_gateway
-        return service_objects(self._template, self._track(everywhere), canary, self._cluster.namespace, gateway)
+        canary = self._canary(trial, now) if trial and trial.started.steps else None
+        settings, namespace = self._ws.settings, self._cluster.namespace
+        route = (settings.serving_gateway, settings.serving_domain)
+        return service_objects(self._template, self._track(everywhere), canary, namespace, *route)
+
+    def _canary(self, trial: Hosting, now: datetime) -> Canary:
+        """The replicas beside the others, which stay until the others run the same and are ready."""
+        share = trial.started.steps[-1] if trial.share is None else trial.share
+        seen = self._condition(canary_name(self._promise.slug), trial.started.number, now)
+        return Canary(self._track(trial.started), share, self._beside(), seen.ready)
 
     def _track(self, one: HostingStarted) -> Track:
         promise = self._promise
@@ -168,14 +172,20 @@ class Follower:
             except FieldConflict as conflict:
                 self._cluster.apply(one, force=True)
                 mended.append(f"{conflict} It is as declared again.")
-        for kind, name in leftovers(self._promise.slug, objects) if objects else []:
-            self._cluster.delete(kind, name)
+        for kind, name in leftovers(self._promise.slug, objects):
+            self._remove(kind, name)
         return mended
 
-    def _judge(self, trial: Hosting, now: datetime) -> Verdict:
+    def _remove(self, kind: str, name: str) -> None:
+        """Delete an object if it is this service's own, and not another's that has such a name."""
+        found = self._cluster.get(kind, name)
+        if found and labels_of(self._promise.slug).items() <= found["metadata"].get("labels", {}).items():
+            self._cluster.delete(kind, name)
+
+    def _judge(self, trial: Hosting, entries: Sequence[Entry], now: datetime) -> Verdict:
         slug = self._promise.slug
         name = slug if trial.share is None else canary_name(slug)
-        champion = fold(self._ws.journal.entries()).champion
+        champion = fold(entries).champion
         evidence = Evidence(0, 0, {}, 0, Counts(), Counts())
         if trial.share is not None and champion is not None:
             evidence = gather(trial, slug, read_reports(self._ws), champion.number, now)
@@ -184,12 +194,12 @@ class Follower:
 
     def _condition(self, name: str, number: int, now: datetime) -> Condition:
         deployment = self._cluster.get("Deployment", name)
-        listed = self._cluster.list("Pod", _labels(self._promise.slug))
+        listed = self._cluster.list("Pod", labels_of(self._promise.slug))
         self._version = listed["metadata"].get("resourceVersion", "")
-        if deployment is None:
-            return Condition(Answer.INCONCLUSIVE, f"There is no Deployment `{name}` yet.")
-        pods = [one for one in listed["items"] if one["metadata"].get("labels", {}).get(HOSTING) == str(number)]
-        return condition(deployment, pods, now)
+        if deployment is None or _hosting(deployment["spec"]["template"]) != str(number):
+            return Condition(Answer.INCONCLUSIVE, f"There is no Deployment `{name}` of hosting {number} yet.")
+        pods = [one for one in listed["items"] if _hosting(one) == str(number)]
+        return condition(deployment, pods, now, self._promise.replicas if name == self._promise.slug else 0)
 
     def _look_at_current(self, found: Hostings, mended: list[str], now: datetime) -> Hosted:
         current = found.current
@@ -215,24 +225,19 @@ class Follower:
             return HostingEnded(number=number, verdict=verdict)
         return HostingAdvanced(number=number, step=trial.step + 1, verdict=verdict)
 
-    def _append(self, record: Record, now: datetime) -> bool:
-        """Write it, unless somebody else was first: then the next look decides again."""
-        entries = self._ws.journal.entries()
-        trial = hostings(entries).trial
-        if trial is None or trial.started.number != record.number:  # type: ignore[union-attr]
-            return False
+    def _append(self, record: Record, head: int, now: datetime) -> bool:
+        """Write it, unless the journal went on since it was decided: then the next look decides again."""
         try:
-            self._ws.journal.append(record, now, head=len(entries))
+            self._ws.journal.append(record, now, head=head)
         except Conflict:
             return False
         return True
 
     def _taken_back(self, trial: Hosting, found: Hostings, verdict: Verdict) -> str:
-        before = f"`{found.current.image}` runs on" if found.current else "Nothing ran before it"
-        return (
-            f"`{trial.started.image}` does not run for `{self._promise.slug}`: {verdict.reasons[0]} {before}. Mend it, "
-            "build another image, and apply again."
-        )
+        before = f"`{found.current.image}` runs on" if found.current else "Nothing ran before it, and nothing is left"
+        is_its_own = verdict.answer is Answer.FAIL
+        then = "Mend it, build another image, and apply again." if is_its_own else "It may be asked for again."
+        return f"`{trial.started.image}` does not run for `{self._promise.slug}`: {verdict.reasons[0]} {before}. {then}"
 
 
 def follow(
@@ -268,5 +273,6 @@ def follow(
         follower.wait()
 
 
-def _labels(slug: str) -> dict[str, str]:
-    return {"app.kubernetes.io/name": slug, "app.kubernetes.io/part-of": "perennial"}
+def _hosting(labelled: Object) -> str:
+    found: str = labelled["metadata"].get("labels", {}).get(HOSTING, "")
+    return found

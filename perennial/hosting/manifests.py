@@ -40,6 +40,13 @@ class Canary:
     """Of the requests."""
     beside: int
     """Replicas that run the other image."""
+    ready: int = 0
+    """Replicas of its own that answer by now."""
+
+    @property
+    def weight(self) -> int:
+        """Of a hundred requests that a gateway sends it: none before it answers, less while some of it do not."""
+        return round(100 * self.share * min(1.0, self.ready / self.replicas(is_weighed=True)))
 
     def replicas(self, is_weighed: bool) -> int:
         """Return how many there should be: without a gateway the share is that of the pods, as near as it gets."""
@@ -54,7 +61,12 @@ def read_template(folder: Path) -> list[Object]:
 
 
 def service_objects(
-    template: Sequence[Object], stable: Track, canary: Canary | None, namespace: str, gateway: str = ""
+    template: Sequence[Object],
+    stable: Track,
+    canary: Canary | None,
+    namespace: str,
+    gateway: str = "",
+    domain: str = "",
 ) -> list[Object]:
     """Return what a cluster should have of a service.
 
@@ -64,6 +76,7 @@ def service_objects(
         canary: What is on trial beside it.
         namespace: Of the environment.
         gateway: `namespace/name` of a Gateway that sends requests by weight; without one the pods' number decides.
+        domain: Below which the gateway knows the service by its slug; empty for the namespace.
     """
     promise = stable.promise
     objects = [_named(one, promise.slug, namespace) for one in template]
@@ -74,10 +87,8 @@ def service_objects(
     _fill(deployment, stable)
     for one in objects:
         if one["kind"] == "HorizontalPodAutoscaler":
-            spec = one["spec"]
-            spec["minReplicas"] = max(spec["minReplicas"], promise.replicas)
-            spec["maxReplicas"] = max(spec["maxReplicas"], 4 * promise.replicas)
-    return objects + (_weighed(service, canary, gateway) if gateway else [])
+            _scale(one["spec"], promise, canary)
+    return objects + (_weighed(service, canary, gateway, domain or namespace) if gateway else [])
 
 
 def canary_name(slug: str) -> str:
@@ -88,9 +99,14 @@ def canary_name(slug: str) -> str:
 def leftovers(slug: str, objects: Sequence[Object]) -> list[tuple[str, str]]:
     """Return kind and name of what a service may have had in another phase and should have no more."""
     present = {(one["kind"], one["metadata"]["name"]) for one in objects}
-    names = (canary_name(slug), f"{slug}-stable")
-    possible = [("Deployment", canary_name(slug)), *(("Service", one) for one in names), ("HTTPRoute", slug)]
-    return [one for one in possible if one not in present]
+    kinds = ("HTTPRoute", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "Deployment")
+    beside = [("Service", f"{slug}-stable"), ("Service", canary_name(slug)), ("Deployment", canary_name(slug))]
+    return [one for one in [*((kind, slug) for kind in kinds), *beside] if one not in present]
+
+
+def labels_of(slug: str) -> dict[str, str]:
+    """Return the labels that everything of a service has, and nothing else."""
+    return {_NAME: slug, "app.kubernetes.io/part-of": "perennial"}
 
 
 def _named(one: Object, slug: str, namespace: str) -> Object:
@@ -119,6 +135,13 @@ def _fill(deployment: Object, track: Track) -> None:
     container["env"] = [*told, *(one for one in container["env"] if one["name"] not in own)]
 
 
+def _scale(spec: Object, promise: Promise, canary: Canary | None) -> None:
+    """Bound an autoscaler; beside a canary it takes nothing away, as all requests come back at the end of the trial."""
+    spec["maxReplicas"] = max(spec["maxReplicas"], 4 * promise.replicas)
+    least = max(spec["minReplicas"], promise.replicas, canary.beside if canary else 0)
+    spec["minReplicas"] = min(least, spec["maxReplicas"])
+
+
 def _canary(deployment: Object, canary: Canary, is_weighed: bool) -> Object:
     made = deepcopy(deployment)
     made["metadata"]["name"] = canary_name(canary.track.promise.slug)
@@ -130,11 +153,9 @@ def _canary(deployment: Object, canary: Canary, is_weighed: bool) -> Object:
     return made
 
 
-def _weighed(service: Object, canary: Canary | None, gateway: str) -> list[Object]:
+def _weighed(service: Object, canary: Canary | None, gateway: str, domain: str) -> list[Object]:
     slug, space = service["metadata"]["name"], service["metadata"]["namespace"]
-    tracks = {"stable": 100} if canary is None else {"stable": 100 - round(100 * canary.share)}
-    if canary:
-        tracks[CANARY] = round(100 * canary.share)
+    tracks = {"stable": 100} if canary is None else {"stable": 100 - canary.weight, CANARY: canary.weight}
     services, backends = [], []
     for track, weight in tracks.items():
         own = deepcopy(service)
@@ -149,7 +170,7 @@ def _weighed(service: Object, canary: Canary | None, gateway: str) -> list[Objec
         "metadata": {"name": slug, "namespace": space, "labels": dict(service["metadata"]["labels"])},
         "spec": {
             "parentRefs": [{"name": name, **({"namespace": where} if where else {})}],
-            "hostnames": [f"{slug}.{space}"],
+            "hostnames": [f"{slug}.{domain}"],
             "rules": [{"backendRefs": backends}],
         },
     }

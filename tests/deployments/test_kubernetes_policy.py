@@ -3,12 +3,15 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import kubernetes_validate
 import pytest
+from prefect.client.schemas.objects import FlowRun
 
-from tests.deployments.kubernetes import policies
+from tests.deployments.kubernetes import policies, rendering
 from tests.deployments.kubernetes.policies import POLICIES, Object, Policy, flows, of_kind
 from tests.deployments.kubernetes.rendering import built
 from tests.deployments.test_work_pools import configured
@@ -25,10 +28,11 @@ def service() -> list[Object]:
 
 
 def job() -> list[Object]:
-    """The Job that a worker would make of a flow run, without what only a run knows."""
-    made: Object = configured("kubernetes", image="registry.example.org/perennial-flows:0.1.0").job_manifest
-    made["spec"]["template"]["spec"]["containers"][0]["env"] = []
-    return [made | {"metadata": {"generateName": "run-", "namespace": "perennial"}}]
+    """The Job that a worker sends of a flow run."""
+    made = configured("kubernetes", image="registry.example.org/perennial-flows@sha256:" + 64 * "0")
+    deployment = SimpleNamespace(id=uuid4(), name="test", updated=None, job_variables={})
+    made.prepare_for_flow_run(FlowRun(flow_id=uuid4(), name="some-run"), deployment)
+    return [made.job_manifest]
 
 
 SOURCES: dict[str, Callable[[], list[Object]]] = {
@@ -46,7 +50,7 @@ def container(objects: list[Object], deployment: str) -> Object:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("source", ["test", "prod", "service"])
+@pytest.mark.parametrize("source", SOURCES)
 def test_every_object_fits_the_schema(source: str, version: str) -> None:
     for one in SOURCES[source]():
         kubernetes_validate.validate(one, version, strict=True)
@@ -63,6 +67,12 @@ def test_a_misspelled_field_does_not_fit() -> None:
 @pytest.mark.parametrize("source", SOURCES)
 def test_the_policies_are_kept(source: str, policy: Policy) -> None:
     assert policy(SOURCES[source]()) == []
+
+
+@pytest.mark.parametrize("source", ["prod", "service", "job"])
+def test_images_are_pinned_by_digest(source: str) -> None:
+    """In `test` a tag may do; it is the same image tomorrow only if nobody moves it."""
+    assert policies.images_are_pinned(SOURCES[source]()) == []
 
 
 @pytest.mark.parametrize("source", ["test", "prod"])
@@ -103,6 +113,16 @@ def test_addresses_are_put_in_everywhere() -> None:
     for environment in ("test", "prod"):
         found = {target for _, target, _ in flows(SOURCES[environment]())}
         assert not found & {"database", "storage", "cluster"}
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_without_kubectl_a_suite_that_others_rely_on_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ci: str, outcome: type[BaseException]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(outcome, match="Install kubectl"):
+        rendering._built.__wrapped__("base")
 
 
 def put(place: str, value: Any) -> Callable[[list[Object]], None]:
@@ -171,6 +191,8 @@ BROKEN: list[tuple[Policy, str, Callable[[list[Object]], None]]] = [
     (policies.secrets_are_references, "prod", of("ConfigMap", lambda one: one["data"].update(MLFLOW_PASSWORD="x"))),
     (policies.images_are_fixed, "service", put("containers/0/image", "perennial-serving:latest")),
     (policies.images_are_fixed, "service", put("containers/0/image", "registry:5000/perennial-serving")),
+    (policies.images_are_pinned, "service", put("containers/0/image", "registry:5000/perennial-serving:0.1.0")),
+    (policies.images_are_pinned, "prod", put("containers/0/image", "registry:5000/flows:1@sha256:0")),
     (policies.references_hold, "service", of("Service", lambda one: one["spec"].update(selector={"app": "other"}))),
     (
         policies.references_hold,

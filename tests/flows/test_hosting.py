@@ -10,12 +10,10 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from blocks.documents import using
 from flows.hosting import host, host_release
-from perennial.hosting.errors import NotHosted
+from perennial.hosting.errors import NoCluster, NotHosted
 from perennial.values import Answer
 from perennial.workspace import Workspace
 from tasks.hosting import NoImage, is_hosted
-from tasks.reconciliation import start_hosting
-from tasks.starting import NotDeployed
 from tests.deployments.kubernetes.world import IMAGES, SLUG, World, kubeconfig, world
 
 
@@ -27,7 +25,7 @@ def hosted(server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def settings(made: World, image: str = "good", word: str = "kubernetes") -> Workspace:
-    changes = {"serving_image": f"{IMAGES}:{image}" if image else "", "work_pool": word}
+    changes = {"serving_image": f"{IMAGES}:{image}" if image else "", "work_pool": word, "cluster_context": "emulation"}
     return Workspace(made.ws.use_case, made.ws.settings.model_copy(update=changes))
 
 
@@ -63,23 +61,28 @@ def test_elsewhere_there_is_nothing_to_host(hosted: World) -> None:
     assert hosted.api.requests == []
 
 
+@pytest.mark.parametrize(("context", "why"), [("", "set `cluster_context`"), ("production", "`production`")])
+def test_no_cluster_is_asked_that_is_not_declared(hosted: World, context: str, why: str) -> None:
+    """The kubeconfig has a current context, which may be of any cluster."""
+    declared = settings(hosted).settings.model_copy(update={"cluster_context": context})
+    with using(declared), pytest.raises(NoCluster, match=why):
+        host(SLUG)
+    assert hosted.api.requests == []
+
+
 @flow
-def may_not(workspace: Workspace) -> list[str]:
-    """What `pipeline` and `reconcile` do, which get no token of the cluster."""
+def release(workspace: Workspace) -> None:
+    """What `deploy` and `pipeline` do, which get no token of the cluster and wait for nothing."""
     host_release(workspace)
-    return start_hosting(workspace)
+    host_release(workspace)
 
 
-def test_a_run_that_may_not_ask_the_cluster_leaves_it_to_one_that_may(
-    hosted: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nowhere"))
-    with pytest.raises(NotDeployed, match="host/test"):
-        may_not(settings(hosted))
+def test_a_release_leaves_the_cluster_to_a_run_of_its_own(hosted: World) -> None:
+    ws = settings(hosted, "never-ready")
+    release(ws)  # nobody applied: the model is released all the same
     with get_client(sync_client=True) as client:
         client.create_deployment(client.create_flow(host), name="test", entrypoint="flows.hosting.host")
-        may_not(settings(hosted))
-        may_not(settings(hosted))
+        release(ws)
         (run,) = [one for one in client.read_flow_runs() if one.parameters == {"use_case": SLUG} and one.deployment_id]
     assert run.state and run.state.is_scheduled()
     assert hosted.api.requests == []

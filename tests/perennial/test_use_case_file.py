@@ -172,6 +172,18 @@ def test_a_password_in_a_url_is_not_repeated(tmp_path: Path) -> None:
     assert "canary" not in "".join(problems(tmp_path, text))
 
 
+@pytest.mark.parametrize("slug", ["prefect", "mlflow", "worker", "churn-canary", "churn-stable"])
+def test_a_service_is_not_called_as_something_else_on_a_cluster(tmp_path: Path, slug: str) -> None:
+    write(tmp_path, GOOD, slug)
+    assert load_use_case(tmp_path, slug).slug == slug  # it answers nobody online
+    write(tmp_path, GOOD + "serving: {}\n", slug)
+    with pytest.raises(InvalidUseCase, match="is the name of something else on a cluster") as refused:
+        load_use_case(tmp_path, slug)
+    assert f":{len(GOOD.splitlines()) + 1}: " in refused.value.problems[0]
+    write(tmp_path, GOOD + "serving: {}\n", "canary-churn")
+    assert load_use_case(tmp_path, "canary-churn").serving is not None
+
+
 @pytest.mark.parametrize("slug", ["", "../x", "a/b", "a\0b", ".", "Shop", "shop_returns", "a" * 54, "x\n", "/etc"])
 def test_a_slug_of_another_form_is_refused_before_the_disk_is_touched(slug: str) -> None:
     class Untouchable(type(Path())):  # type: ignore[misc]

@@ -1,6 +1,6 @@
 """What a cluster does with Deployments: pods that get ready at once, slowly or never, as the name of their image says.
 
-`unpullable`, `crashing` and `never-ready` in an image's name make it so; anything else gets ready.
+`unpullable`, `keyless`, `crashing` and `never-ready` in an image's name make it so; anything else gets ready.
 """
 
 import hashlib
@@ -9,14 +9,13 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
 from tests.deployments.kubernetes.emulation import Api, Object
 
 WHO = "kube-controller-manager"
-PROGRESS = 1.5
-"""Seconds in place of `progressDeadlineSeconds`."""
 
 
 class Controller:
@@ -24,7 +23,6 @@ class Controller:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._since: dict[str, tuple[str, float]] = {}
         self._born: dict[str, float] = {}
 
     def turn(self) -> None:
@@ -57,28 +55,20 @@ class Controller:
             self._create(one, digest)
         elif len(new) > wanted:
             self._delete(new[-1])
-        elif old and (not _is_ready(old[0]) or sum(map(_is_ready, pods)) > wanted):
+        elif old and (not is_ready(old[0]) or sum(map(is_ready, pods)) > wanted):
             self._delete(old[0])
         self._tell(one, digest)
 
     def _tell(self, one: Object, digest: str) -> None:
         name, space = one["metadata"]["name"], one["metadata"]["namespace"]
-        pods, wanted = self._pods(name, space), one["spec"]["replicas"]
+        pods = self._pods(name, space)
         new = [pod for pod in pods if pod["metadata"]["labels"]["pod-template-hash"] == digest]
         status: Object = {
             "observedGeneration": one["metadata"]["generation"],
             "replicas": len(pods),
             "updatedReplicas": len(new),
-            "availableReplicas": sum(map(_is_ready, pods)),
+            "availableReplicas": sum(map(is_ready, pods)),
         }
-        before = self._since.get(name)
-        if before is None or before[0] != digest:
-            before = self._since[name] = (digest, monotonic())
-        is_done = status["updatedReplicas"] == status["availableReplicas"] == wanted == len(pods)
-        is_late = not is_done and monotonic() - before[1] > PROGRESS
-        message = f'ReplicaSet "{name}-{digest}" has timed out progressing.' if is_late else ""
-        progress = {"type": "Progressing", "status": "False" if is_late else "True", "message": message}
-        status["conditions"] = [progress]
         self._api.patch("deployments", name, {"status": status}, "", space)
 
     def _pods(self, owner: str, space: str) -> list[Object]:
@@ -112,28 +102,34 @@ class Controller:
         name = pod["metadata"]["name"]
         container = pod["spec"]["containers"][0]
         does = self._api.behaviours.get(container["image"], container["image"])
-        status = _status(container, does, monotonic() - self._born[name])
+        status = _status(container, does, monotonic() - self._born[name], pod["metadata"]["creationTimestamp"])
+        (before,) = pod["status"].get("conditions") or [{}]
+        said = str(status["containerStatuses"][0]["ready"])
+        ready = {"type": "Ready", "status": said, "lastTransitionTime": f"{datetime.now(UTC):%FT%TZ}"}
+        status["conditions"] = [before if before.get("status") == said else ready]
         self._api.patch("pods", name, {"status": status}, "", pod["metadata"]["namespace"])
 
 
-def _status(container: Object, does: str, age: float) -> Object:
+def _status(container: Object, does: str, age: float, born: str) -> Object:
     image = container["image"]
     one: Object = {"name": container["name"], "image": image, "ready": False, "restartCount": 0, "state": {}}
     if "unpullable" in does:
         message = f'Back-off pulling image "{image}"'
         one["state"] = {"waiting": {"reason": "ImagePullBackOff", "message": message}}
+    elif "keyless" in does:
+        one["state"] = {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "tokens" not found'}}
     elif "crashing" in does:
         one["restartCount"] = min(int(age / 0.2), 9)
         one["state"] = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off restarting failed container"}}
-        one["lastState"] = {"terminated": {"reason": "Error", "exitCode": 1}}
+        one["lastState"] = {"terminated": {"reason": "Error", "exitCode": 1, "startedAt": born}}
     else:
-        one["state"] = {"running": {}}
+        one["state"] = {"running": {"startedAt": born}}
         one["ready"] = "never-ready" not in does and age > (0.6 if "slow" in does else 0.05)
     phase = "Running" if "running" in one["state"] else "Pending"
     return {"phase": phase, "containerStatuses": [one]}
 
 
-def _is_ready(pod: Object) -> bool:
+def is_ready(pod: Object) -> bool:
     return any(one["ready"] for one in pod.get("status", {}).get("containerStatuses", []))
 
 

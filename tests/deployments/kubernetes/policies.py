@@ -4,6 +4,7 @@ They are functions of plain objects, so that the same are asked of kustomize's o
 Job of a flow run.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -167,6 +168,12 @@ def images_are_fixed(objects: list[Object]) -> list[str]:
         if "@sha256:" not in last and (":" not in last or last.endswith(":latest")):
             found.append(f"{who}: {one['image']}")
     return found
+
+
+def images_are_pinned(objects: list[Object]) -> list[str]:
+    """By digest, so that nobody who may push a tag changes what runs."""
+    pinned = re.compile(r".+@sha256:[0-9a-f]{64}")
+    return [f"{who}: {one['image']}" for who, one in containers(objects) if not pinned.fullmatch(one["image"])]
 
 
 def references_hold(objects: list[Object]) -> list[str]:

@@ -28,7 +28,7 @@ from tests.serving.questions import Kept as KeptAnswers
 
 IMAGE = "registry.example.org/perennial-serving@sha256:" + 64 * "b"
 TARGETS = ("process", "docker", "kubernetes")
-PLACE = "PERENNIAL_USE_CASES"
+PLACE, RATE = "PERENNIAL_USE_CASES", "PERENNIAL_SERVING_RATE"
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _command(words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _plain(variables: dict[str, str]) -> dict[str, str]:
-    left_out = {PLACE, "PERENNIAL_HEALTH", "PERENNIAL_SERVING_IMAGE", *SECRETS}
+    left_out = {PLACE, RATE, "PERENNIAL_HEALTH", "PERENNIAL_SERVING_IMAGE", *SECRETS}
     return {name: value for name, value in variables.items() if name not in left_out}
 
 
@@ -190,6 +190,16 @@ def test_the_compose_file_of_one_host_gives_a_replica_what_a_pod_gets(ws: Worksp
     assert _bytes(found["mem_limit"]) // replicas == pod.memory
     assert (found["read_only"], found["cap_drop"]) == (True, ["ALL"])
     assert {"PERENNIAL_SERVING_IMAGE", *pod.variables} - found["environment"].keys() == {"PERENNIAL_STORAGE_ENDPOINT"}
+
+
+def test_where_others_can_ask_one_caller_is_held_to_the_same_rate(ws: Workspace) -> None:
+    template = read_template(FOLDER / "serving")
+    pod = next(one for one in template if one["kind"] == "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    told = next(one["value"] for one in pod["env"] if one["name"] == RATE)
+    docker = container_service(template, promise_of(document(ws, "docker"), ws.use_case.slug))
+    found = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]["serving-a"]
+    assert docker["environment"][RATE] == found["environment"][RATE] == told
+    assert float(told) > 0
 
 
 def test_a_target_that_promises_something_else_shows(ws: Workspace) -> None:

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import sleep
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from perennial.hosting.cluster import Cluster
-from perennial.hosting.condition import PULLING
 from perennial.hosting.following import Follower, Hosted, follow
 from perennial.hosting.manifests import read_template
 from perennial.hosting.promise import promise_of
@@ -28,14 +27,18 @@ from tests.builders import make_use_case
 from tests.deployments.kubernetes.controller import controlling
 from tests.deployments.kubernetes.emulation import Api, Object, running_api
 from tests.deployments.kubernetes.rendering import FOLDER
+from tests.servers import until
 
 NAMESPACE = "perennial-test"
-CONTEXT = os.environ.get("PERENNIAL_TEST_CLUSTER")
+CONTEXT = os.environ.get("PERENNIAL_TEST_CLUSTER", "")
+PATIENCE = 180 if CONTEXT else 60
+"""Seconds until a cluster has done what it does in the end."""
 IMAGES = os.environ.get("PERENNIAL_TEST_IMAGES", "registry.example.org/stand-in")
 SLUG = "shop-returns"
 LABELS = {"app.kubernetes.io/name": SLUG}
 KINDS = ("HorizontalPodAutoscaler", "Deployment", "Service", "PodDisruptionBudget")
 STEPS = (0.25, 0.5)
+T = TypeVar("T")
 
 
 @dataclass
@@ -69,10 +72,10 @@ class World:
         rest = sleep if CONTEXT else lambda seconds: sleep(min(seconds, 0.2))
         return follow(self.follower(image, **changes), self.clock, rest, self.told.append)
 
-    def later_than_pulling(self) -> None:
-        """Do not wait for a registry that will not come."""
-        if self.fake:
-            self.later = PULLING + timedelta(minutes=1)
+    def outlast(self, follower: Follower, what: str) -> None:
+        """Look until something is told, and again after the deadline."""
+        assert until(PATIENCE, lambda: what in follower.step(self.clock()).verdict.reasons[0])
+        follower.step(self.records()[-1].deadline)
 
     def deployment(self, name: str = SLUG) -> Object | None:
         return self.cluster.get("Deployment", name)
@@ -95,6 +98,10 @@ class World:
             if any(status["ready"] for status in one.get("status", {}).get("containerStatuses", []))
         )
 
+    def weights(self) -> list[int]:
+        """What a gateway sends to the others and to a canary; empty without one."""
+        return [one["weight"] for one in backends(self.cluster.get("HTTPRoute", SLUG))]
+
     def records(self) -> list[Any]:
         return [one.record for one in self.ws.journal.entries() if one.record.kind.startswith("hosting.")]
 
@@ -105,6 +112,11 @@ class World:
         for kind in KINDS:
             for one in self.cluster.list(kind, LABELS)["items"]:
                 self.cluster.delete(kind, one["metadata"]["name"])
+
+
+def backends(route: Object | None) -> list[Object]:
+    """What a route sends requests to, with their weights."""
+    return route["spec"]["rules"][0]["backendRefs"] if route else []
 
 
 def shop(folder: Path, rollout: str) -> Workspace:
@@ -155,15 +167,20 @@ def kubeconfig(folder: Path, address: str) -> Path:
 
 @contextmanager
 def traffic(world: World, errors: float = 0.0) -> Iterator[None]:
-    """Report for each ready pod what its replica would: thirty answers a look, of a canary some that failed."""
+    """Report for each ready pod what its replica would: thirty answers a look, of a canary some that failed.
+
+    A canary to which a gateway sends nothing answers nothing.
+    """
     ending, answers, born = threading.Event(), dict[str, int](), dict[str, datetime]()
 
     def work() -> None:
         while not ending.wait(0.05):
             for pod in world.ready():
-                answers[pod] = answers.get(pod, 0) + 30
+                is_canary, weights = f"{SLUG}-canary-" in pod, world.weights()
+                is_asked = not is_canary or not weights or sum(weights[1:]) > 0
+                answers[pod] = answers.get(pod, 0) + 30 * is_asked
                 born.setdefault(pod, world.clock())
-                failed = int(answers[pod] * errors) if f"{SLUG}-canary-" in pod else 0
+                failed = int(answers[pod] * errors) if is_canary else 0
                 counts = {"release/1": Counts(answers=answers[pod], errors=failed)}
                 report = Report(replica=pod, address=f"{pod}:8080/1", started_at=born[pod], at=world.clock(), release=1)
                 write_report(world.ws, report.model_copy(update={"counts": counts}))
@@ -178,9 +195,9 @@ def traffic(world: World, errors: float = 0.0) -> Iterator[None]:
 
 
 @contextmanager
-def watching(look: Callable[[], int]) -> Iterator[list[int]]:
+def watching(look: Callable[[], T]) -> Iterator[list[T]]:
     """Look again and again while something happens; yields what was seen."""
-    ending, seen = threading.Event(), list[int]()
+    ending, seen = threading.Event(), list[T]()
 
     def work() -> None:
         while not ending.wait(0.02):

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from perennial.hosting.condition import PULLING, condition
+from perennial.hosting.condition import condition
 from perennial.values import Answer
 
 BORN = datetime(2026, 1, 1, tzinfo=UTC)
-SOON, LATER = BORN + timedelta(seconds=5), BORN + PULLING + timedelta(seconds=5)
+SOON, LATER = BORN + timedelta(seconds=5), BORN + timedelta(minutes=11)
 
 
 def deployment(**status: Any) -> dict[str, Any]:
@@ -51,39 +51,76 @@ def test_a_deployment_that_nobody_has_seen_yet_is_waited_for() -> None:
     assert condition(found, [], SOON).answer is Answer.INCONCLUSIVE
 
 
-def test_no_progress_is_never_ready() -> None:
-    late = {"type": "Progressing", "status": "False", "message": "timed out progressing"}
-    found = condition(deployment(availableReplicas=0, conditions=[late]), [], SOON)
-    assert (found.answer, found.reason) == (Answer.FAIL, "Never ready: timed out progressing")
-
-
 @pytest.mark.parametrize(
-    ("reason", "at", "answer"),
+    ("at", "since", "answer"),
     [
-        ("ImagePullBackOff", SOON, Answer.INCONCLUSIVE),
-        ("ImagePullBackOff", LATER, Answer.FAIL),
-        ("InvalidImageName", SOON, Answer.FAIL),
-        ("CreateContainerConfigError", SOON, Answer.INCONCLUSIVE),
-        ("CreateContainerConfigError", LATER, Answer.FAIL),
-        ("ContainerCreating", LATER, Answer.INCONCLUSIVE),
+        (SOON, BORN, Answer.INCONCLUSIVE),
+        (LATER, BORN, Answer.FAIL),
+        (LATER, LATER, Answer.INCONCLUSIVE),
     ],
+    ids=["starts", "never ready", "was ready until just now"],
 )
-def test_how_long_a_container_is_waited_for(reason: str, at: datetime, answer: Answer) -> None:
-    found = condition(deployment(availableReplicas=1), [pod(waiting(reason))], at)
+def test_what_runs_must_get_ready(at: datetime, since: datetime, answer: Answer) -> None:
+    one = pod({"running": {"startedAt": BORN.isoformat()}})
+    one["status"]["conditions"] = [{"type": "Ready", "status": "False", "lastTransitionTime": since.isoformat()}]
+    found = condition(deployment(availableReplicas=1), [one], at)
     assert found.answer is answer
-    assert reason in found.reason
+    assert ("never ready" in found.reason) == (answer is Answer.FAIL)
+
+
+def test_what_started_late_has_its_time_too() -> None:
+    """Its image came an hour after its pod."""
+    one = pod({"running": {"startedAt": LATER.isoformat()}})
+    one["status"]["conditions"] = [{"type": "Ready", "status": "False", "lastTransitionTime": BORN.isoformat()}]
+    assert condition(deployment(availableReplicas=1), [one], LATER).answer is Answer.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("at", [SOON, LATER])
+@pytest.mark.parametrize("reason", ["ImagePullBackOff", "CreateContainerConfigError", "ContainerCreating"])
+def test_what_people_or_time_mend_is_waited_for(reason: str, at: datetime) -> None:
+    found = condition(deployment(availableReplicas=1), [pod(waiting(reason))], at)
+    assert found.answer is Answer.INCONCLUSIVE
+    assert f"({reason}): because" in found.reason
+
+
+def test_a_name_that_is_none_of_an_image_is_not_waited_for() -> None:
+    assert condition(deployment(availableReplicas=1), [pod(waiting("InvalidImageName"))], SOON).answer is Answer.FAIL
+
+
+def test_a_quota_says_so_and_is_waited_for() -> None:
+    late = {"type": "Progressing", "status": "False", "message": "timed out progressing"}
+    full = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
+    found = condition(deployment(availableReplicas=0, conditions=[late, full]), [], LATER)
+    assert (found.answer, found.reason) == (Answer.INCONCLUSIVE, "0 of 2 replicas are ready. exceeded quota")
+
+
+def test_as_many_are_asked_for_as_are_promised() -> None:
+    one = deployment(replicas=1, updatedReplicas=1, availableReplicas=1)
+    one["spec"]["replicas"] = 1
+    assert condition(one, [], SOON).answer is Answer.PASS
+    found = condition(one, [], SOON, promised=2)
+    assert (found.answer, found.wanted) == (Answer.INCONCLUSIVE, 2)
+
+
+def crashed(count: int, began: datetime) -> dict[str, Any]:
+    last = {"terminated": {"reason": "OOMKilled", "exitCode": 137, "startedAt": began.isoformat()}}
+    return pod(waiting("CrashLoopBackOff"), restartCount=count, lastState=last)
 
 
 def test_a_container_that_ends_three_times_is_crashing() -> None:
-    last = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
-    ended = pod(waiting("CrashLoopBackOff"), restartCount=3, lastState=last)
-    found = condition(deployment(availableReplicas=1), [ended], SOON)
+    found = condition(deployment(availableReplicas=1), [crashed(3, BORN)], SOON)
     assert found.answer is Answer.FAIL
     assert "3 times, last OOMKilled, exit code 137" in found.reason
-    twice = pod(waiting("CrashLoopBackOff"), restartCount=2, lastState=last)
-    assert condition(deployment(availableReplicas=1), [twice], SOON).answer is Answer.INCONCLUSIVE
-    well = pod({"running": {}}, restartCount=9, ready=True)
+    assert condition(deployment(availableReplicas=1), [crashed(2, BORN)], SOON).answer is Answer.INCONCLUSIVE
+    well = pod({"running": {"startedAt": BORN.isoformat()}}, restartCount=9, ready=True)
     assert condition(deployment(), [well], SOON).answer is Answer.PASS
+
+
+def test_ends_of_long_ago_are_not_held_against_a_container() -> None:
+    """Three ends in its first minutes, then a day in which it ran well, then one look at which it is not ready."""
+    tomorrow = BORN + timedelta(days=1)
+    found = condition(deployment(availableReplicas=1), [crashed(3, BORN)], tomorrow)
+    assert found.answer is Answer.INCONCLUSIVE
 
 
 def test_a_pod_without_a_node_says_so() -> None:

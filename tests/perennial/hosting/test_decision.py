@@ -75,8 +75,11 @@ def test_everywhere_only_the_pods_are_asked() -> None:
     assert decided(WAITS, of=everywhere).answer is Answer.INCONCLUSIVE
 
 
-def test_what_is_not_ready_by_the_deadline_is_taken_back() -> None:
-    assert decided(WAITS, now=NOW + timedelta(hours=1)).answer is Answer.FAIL
+def test_what_is_not_ready_by_the_deadline_is_not_shown_to_be_worse() -> None:
+    found = decided(WAITS, now=NOW + timedelta(hours=1))
+    assert found.answer is Answer.INCONCLUSIVE
+    assert "deadline" in found.reasons[0]
+    assert decided(BROKEN, now=NOW + timedelta(hours=1)).answer is Answer.FAIL
 
 
 def test_a_step_asks_for_answers_of_its_own() -> None:

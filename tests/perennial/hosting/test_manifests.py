@@ -13,8 +13,8 @@ PROMISE = Promise("shop-returns", "image:1", {"PERENNIAL_ENV": "test"}, 3)
 NEWER = Promise("shop-returns", "image:2", {"PERENNIAL_ENV": "prod"}, 3)
 
 
-def objects(canary: Canary | None = None, gateway: str = "") -> dict[tuple[str, str], Object]:
-    found = service_objects(TEMPLATE, Track(1, PROMISE), canary, "perennial-test", gateway)
+def objects(canary: Canary | None = None, gateway: str = "", domain: str = "") -> dict[tuple[str, str], Object]:
+    found = service_objects(TEMPLATE, Track(1, PROMISE), canary, "perennial-test", gateway, domain)
     return {(one["kind"], one["metadata"]["name"]): one for one in found}
 
 
@@ -66,7 +66,7 @@ def test_a_share_in_pods(share: float, beside: int, pods: int, weighed: int) -> 
 
 
 def test_a_gateway_weighs() -> None:
-    found = objects(Canary(Track(2, NEWER), 0.05, 2), "gateways/public")
+    found = objects(Canary(Track(2, NEWER), 0.05, 2, ready=1), "gateways/public")
     route = found["HTTPRoute", "shop-returns"]["spec"]
     (rule,) = route["rules"]
     assert [(one["name"], one["weight"]) for one in rule["backendRefs"]] == [
@@ -77,11 +77,33 @@ def test_a_gateway_weighs() -> None:
     assert found["Service", "shop-returns-canary"]["spec"]["selector"]["perennial/track"] == "canary"
 
 
+@pytest.mark.parametrize(
+    ("domain", "host"),
+    [("", "shop-returns.perennial-test"), ("models.example.org", "shop-returns.models.example.org")],
+)
+def test_a_gateway_knows_a_service_by_its_slug_below_a_domain(domain: str, host: str) -> None:
+    assert objects(gateway="public", domain=domain)["HTTPRoute", "shop-returns"]["spec"]["hostnames"] == [host]
+
+
+@pytest.mark.parametrize(("ready", "weight"), [(0, 0), (1, 12), (2, 25), (4, 50), (9, 50)])
+def test_a_gateway_sends_so_much_as_is_ready(ready: int, weight: int) -> None:
+    canary = Canary(Track(2, NEWER), 0.5, 8, ready)
+    assert (canary.replicas(is_weighed=True), canary.weight) == (4, weight)
+
+
+@pytest.mark.parametrize(("beside", "least"), [(2, 3), (5, 5), (99, 12)])
+def test_beside_a_canary_an_autoscaler_takes_nothing_away(beside: int, least: int) -> None:
+    scaler = objects(Canary(Track(2, NEWER), 0.5, beside))["HorizontalPodAutoscaler", "shop-returns"]
+    assert (scaler["spec"]["minReplicas"], scaler["spec"]["maxReplicas"]) == (least, 12)
+
+
 def test_what_a_phase_leaves_behind_is_known() -> None:
     trying = service_objects(TEMPLATE, Track(1, PROMISE), Canary(Track(2, NEWER), 0.5, 2), "perennial-test", "public")
     assert leftovers("shop-returns", trying) == []
     after = service_objects(TEMPLATE, Track(1, PROMISE), None, "perennial-test", "public")
     assert leftovers("shop-returns", after) == [
-        ("Deployment", "shop-returns-canary"),
         ("Service", "shop-returns-canary"),
+        ("Deployment", "shop-returns-canary"),
     ]
+    every = {(one["kind"], one["metadata"]["name"]) for one in trying}
+    assert set(leftovers("shop-returns", [])) == every
