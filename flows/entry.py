@@ -65,7 +65,7 @@ def _run(flow: Any) -> None:
         with local_run(local_settings(), given.verbose):
             print(describe(flow(given.use_case, period=given.period, as_of=as_of)))
     except PerennialError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+        sys.exit(f"{type(error).__name__}: {error} {error.advice}")
 
 
 def describe(records: Any) -> str:
