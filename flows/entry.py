@@ -1,6 +1,7 @@
 """How a flow is run as a command: `python -m flows.<stage> <use case>`; the `perennial` command does more."""
 
 import argparse
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -34,8 +35,20 @@ def parse_moment(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+_PARAMETERS: dict[str, tuple[Callable[[str], object], str]] = {
+    "use_case": (str, "slug of the use case"),
+    "period": (str, "day, month or year; by default the newest that has ended"),
+    "as_of": (parse_moment, "decide with what was known then; by default now"),
+    "reason": (str, "why, for those who ask later"),
+    "source": (str, "environment to take the model from"),
+    "version": (int, "its version there; by default the one that serves"),
+    "patience": (float, "seconds that a run may be silent before it counts as lost"),
+}
+"""By name of a flow's parameter: how it is read, and what it means."""
+
+
 def main(flow: Any) -> NoReturn:
-    """Run a flow with the arguments of the command line; an expected error is one message and exit code 1."""
+    """Run a flow, its parameters given on the command line; an expected error is one message and exit code 1."""
     run_to_end(lambda: _run(flow))
 
 
@@ -54,20 +67,30 @@ def run_to_end(command: Callable[[], object]) -> NoReturn:
 
 
 def _run(flow: Any) -> None:
-    parser = argparse.ArgumentParser(description=flow.description)
-    parser.add_argument("use_case", help="slug of the use case")
-    parser.add_argument("--period", help="day, month or year; by default the newest that has ended")
-    parser.add_argument("--as-of", help="decide with what was known then; by default now")
-    parser.add_argument("--verbose", action="store_true", help="show Prefect's log")
-    given = parser.parse_args()
     try:
-        as_of = parse_moment(given.as_of) if given.as_of else None
-        with local_run(local_settings(), given.verbose):
-            print(describe(flow(given.use_case, period=given.period, as_of=as_of)))
+        given = vars(_parser(flow).parse_args())
+        with local_run(local_settings(), given.pop("verbose")):
+            print(describe(flow(**given)))
     except PerennialError as error:
         sys.exit(f"{type(error).__name__}: {error} {error.advice}")
 
 
-def describe(records: Any) -> str:
-    """Write what a flow returned as JSON lines, one per record."""
-    return "\n".join(one.model_dump_json() for one in (records if isinstance(records, list) else [records]))
+def _parser(flow: Any) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=flow.description)
+    for name, parameter in inspect.signature(flow.fn).parameters.items():
+        convert, about = _PARAMETERS[name]
+        if parameter.default is parameter.empty:
+            parser.add_argument(name, type=convert, help=about)
+        elif name == "use_case":
+            parser.add_argument(name, type=convert, nargs="?", help=f"{about}; by default all")
+        else:
+            option = f"--{name.replace('_', '-')}"
+            parser.add_argument(option, type=convert, default=parameter.default, help=about)
+    parser.add_argument("--verbose", action="store_true", help="show Prefect's log")
+    return parser
+
+
+def describe(found: Any) -> str:
+    """Write what a flow returned, one line each: records as JSON, texts as they are, nothing for `None`."""
+    several = found if isinstance(found, list) else [found]
+    return "\n".join(one if isinstance(one, str) else one.model_dump_json() for one in several if one is not None)

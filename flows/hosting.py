@@ -3,7 +3,7 @@
 from prefect import flow
 from prefect.logging import get_run_logger
 
-from flows.entry import now
+from flows.entry import main, now
 from flows.occasion import occasion
 from flows.policy import POLICY
 from perennial.hosting.errors import NoCluster
@@ -40,3 +40,7 @@ def host_release(workspace: Workspace) -> None:
         host_service(workspace, now, log.info)
     except NoCluster:
         log.info("This run may not ask the cluster: the next `reconcile` starts a run of `host`, which may.")
+
+
+if __name__ == "__main__":
+    main(host)

@@ -7,7 +7,7 @@ from prefect import flow
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 
 from blocks.environment import current_settings
-from flows.entry import now
+from flows.entry import main, now
 from flows.occasion import occasion
 from flows.policy import POLICY
 from perennial.errors import Permanent
@@ -76,3 +76,7 @@ def _guard(workspace: Workspace) -> list[str]:
     if guarded.trouble:
         raise NotReconciled(" ".join([*guarded.steps, guarded.trouble]))
     return guarded.steps
+
+
+if __name__ == "__main__":
+    main(reconcile)
