@@ -8,6 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
+from pydantic_core import to_json
+
 from blocks.local import local_run as local_run
 from blocks.local import local_settings
 from perennial.errors import PerennialError, Permanent
@@ -91,6 +93,6 @@ def _parser(flow: Any) -> argparse.ArgumentParser:
 
 
 def describe(found: Any) -> str:
-    """Write what a flow returned, one line each: records as JSON, texts as they are, nothing for `None`."""
+    """Write what a flow returned as JSON lines, one per record or sentence, and none for `None`."""
     several = found if isinstance(found, list) else [found]
-    return "\n".join(one if isinstance(one, str) else one.model_dump_json() for one in several if one is not None)
+    return "\n".join(to_json(one).decode() for one in several if one is not None)

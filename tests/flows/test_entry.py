@@ -12,6 +12,7 @@ from flows.promotion import promote
 from flows.reconciliation import reconcile
 from flows.rollback import rollback
 from perennial.values import Answer, Verdict
+from perennial.watch.claims import Suppressed
 from tests.builders import moment
 
 ROOT = Path(__file__).parents[2]
@@ -75,5 +76,5 @@ def test_what_a_flow_needs_is_asked_for(capsys: pytest.CaptureFixture[str]) -> N
 def test_what_a_flow_returned_is_told_line_by_line() -> None:
     verdict = Verdict(answer=Answer.PASS, reasons=("It is better.",))
     assert json.loads(entry.describe(verdict)) == verdict.model_dump(mode="json")
-    assert entry.describe(["told again", verdict]).splitlines()[0] == "told again"
+    assert entry.describe([Suppressed("It is known."), "told again"]) == '{"reason":"It is known."}\n"told again"'
     assert entry.describe(None) == ""
