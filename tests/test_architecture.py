@@ -1,12 +1,16 @@
 """The walls of the house, as tests: who may import what, how long things get, and who reads the clock."""
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from perennial.workspace import Workspace
+from tests.builders import MONTHS, deliver, make_use_case
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("perennial", "serving", "blocks", "tasks", "flows", "deployments", "cli")
@@ -123,3 +127,29 @@ def test_starting_up_imports_no_slow_library(module: str) -> None:
     script = f"import sys, {module}; print(*sorted({set(SLOW)!r} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = make_use_case(tmp_path_factory.mktemp("shop"), months=MONTHS[:1])
+    with (workspace.use_case.folder / "deliveries" / f"orders-{MONTHS[0]}.csv").open("a") as file:
+        file.write("bad,2024-01-05 00:00:00Z,-1,web,bonn\n")
+    deliver(workspace, MONTHS[0])
+    return workspace
+
+
+@pytest.mark.parametrize("command", ["history shop-returns", "status", "quarantine list shop-returns", "check", "list"])
+def test_a_command_that_looks_imports_no_slow_library(shop: Workspace, command: str) -> None:
+    environment = {
+        **os.environ,
+        "PERENNIAL_STORAGE_ROOT": shop.settings.storage_root,
+        "PERENNIAL_USE_CASES": shop.settings.use_cases,
+    }
+    environment.pop("PREFECT_API_URL", None)
+    script = "import sys; from cli.main import app; app(sys.argv[1:], standalone_mode=False); print()\n"
+    script += f"print(*sorted({set(SLOW)!r} & set(sys.modules)))"
+    arguments = [sys.executable, "-c", script, *command.split(), "--json"]
+    done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "shop-returns" in done.stdout or "orders" in done.stdout
+    assert done.stdout.splitlines()[-1] == ""
