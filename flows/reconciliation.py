@@ -39,12 +39,10 @@ def reconcile(use_case: str | None = None, patience: float = 900) -> list[str]:
     5. Tell again the newest news that the server never heard.
     6. Let the registry's aliases say what the journal says.
 
-    Each part is tried whatever became of the others; what failed fails the run at its end. `patience` is how many
-    seconds a run may be silent before it counts as lost: at least three heartbeats.
+    What failed fails the run at its end, after all parts. A run that is silent for `patience` seconds counts as lost.
     """
     allowed = check_patience(patience, PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() or SLOWEST_HEARTBEAT)
-    settings = current_settings()
-    made = MadeGood()
+    settings, made = current_settings(), MadeGood()
     made.attempt("lost runs", lambda: mend_runs(settings.environment, allowed))
     for slug in [use_case] if use_case else use_case_slugs(Path(settings.use_cases)):
         made.attempt(f"`{slug}`", partial(_follow, slug, made))

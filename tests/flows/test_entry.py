@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import entry
+from flows.arguments import describe, parser_of
 from flows.promotion import promote
 from flows.reconciliation import reconcile
 from flows.rollback import rollback
@@ -57,24 +57,24 @@ def test_every_flow_is_a_command_that_explains_itself(helped: dict[str, str], mo
 
 
 def test_parameters_are_read_as_what_they_are() -> None:
-    given = entry._parser(promote).parse_args(["shop-returns", "dev", "--version", "3", "--as-of", "2024-05-01"])
+    given = parser_of(promote).parse_args(["shop-returns", "dev", "--version", "3", "--as-of", "2024-05-01"])
     assert (given.use_case, given.source, given.version, given.as_of) == (
         "shop-returns",
         "dev",
         3,
         moment("2024-05-01"),
     )
-    assert entry._parser(reconcile).parse_args([]).use_case is None
+    assert parser_of(reconcile).parse_args([]).use_case is None
 
 
 def test_what_a_flow_needs_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        entry._parser(rollback).parse_args(["shop-returns"])
+        parser_of(rollback).parse_args(["shop-returns"])
     assert "the following arguments are required: reason" in capsys.readouterr().err
 
 
 def test_what_a_flow_returned_is_told_line_by_line() -> None:
     verdict = Verdict(answer=Answer.PASS, reasons=("It is better.",))
-    assert json.loads(entry.describe(verdict)) == verdict.model_dump(mode="json")
-    assert entry.describe([Suppressed("It is known."), "told again"]) == '{"reason":"It is known."}\n"told again"'
-    assert entry.describe(None) == ""
+    assert json.loads(describe(verdict)) == verdict.model_dump(mode="json")
+    assert describe([Suppressed("It is known."), "told again"]) == '{"reason":"It is known."}\n"told again"'
+    assert describe(None) == ""
