@@ -23,7 +23,7 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's o
 
 def parse_as_of(text: str | None) -> datetime | None:
     """Read the value of `--as-of`; nothing stays nothing."""
-    from flows.entry import parse_moment
+    from flows.arguments import parse_moment
 
     return parse_moment(text) if text else None
 

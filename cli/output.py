@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from perennial.errors import PerennialError
+from perennial.errors import PerennialError, Transient
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -51,9 +51,10 @@ def plain(value: Any) -> Any:
 
 
 def tell_error(error: PerennialError, as_json: bool) -> None:
-    """Say what went wrong: JSON on standard output, or red text on standard error."""
+    """Say what went wrong and whether trying again helps: JSON on standard output, or red text on standard error."""
     name = type(error).__name__
     if as_json:
-        sys.stdout.write(json.dumps({"error": name, "message": str(error)}, ensure_ascii=False) + "\n")
+        told = {"error": name, "message": str(error), "retry": isinstance(error, Transient)}
+        sys.stdout.write(json.dumps(told, ensure_ascii=False) + "\n")
     else:
-        errors.print(Text.assemble((f"{name}: ", "bold red"), (str(error), "red")))
+        errors.print(Text.assemble((f"{name}: ", "bold red"), (str(error), "red"), f" {error.advice}"))

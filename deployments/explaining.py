@@ -14,7 +14,8 @@ from deployments.automations import AutomationSpec, Notify, StartRun, automation
 from deployments.event_log import EventLog, UnknownEvent, read_event
 from deployments.explain import ENVIRONMENT, Explanation, Names, explain, unexpected
 from deployments.server import NoServerKnown, ServerAway, server_of
-from flows.entry import now, parse_moment
+from flows.arguments import parse_moment
+from flows.entry import now
 from perennial.errors import PerennialError
 from perennial.periods import Period
 from perennial.settings import Settings

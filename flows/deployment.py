@@ -24,7 +24,7 @@ class NothingJudged(Permanent):
 
 @flow(**POLICY, description="Let the version that passed the gate serve.")
 def deploy(use_case: str, period: str | None = None, as_of: datetime | None = None) -> Released | RolloutStarted:
-    """Release the newest judged version.
+    """Release the newest judged version, by the verdict of the gate that is declared now.
 
     1. Check that the gate passed it against the present champion, and that it loads.
     2. Record the release, which prediction follows from then on, and move the registry's aliases.
@@ -57,7 +57,9 @@ def _newest(this: Occasion) -> Judged:
         raise NothingJudged(
             f"`{this.slug}` has no judged model at {this.as_of:%F %R}. Run `perennial register {this.slug}` first."
         )
-    return judged[-1]
+    gate = this.workspace.use_case.gate_digest
+    declared = [one for one in judged if one.model == judged[-1].model and one.gate == gate]
+    return (declared or judged)[-1]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """How a flow is run as a command: `python -m flows.<stage> <use case>`; the `perennial` command does more."""
 
-import argparse
 import os
 import sys
 from collections.abc import Callable
@@ -9,11 +8,8 @@ from typing import Any, NoReturn
 
 from blocks.local import local_run as local_run
 from blocks.local import local_settings
-from perennial.errors import PerennialError, Permanent
-
-
-class InvalidMoment(Permanent):
-    """A text is neither a date nor a time."""
+from flows.arguments import describe, parser_of
+from perennial.errors import PerennialError
 
 
 def now() -> datetime:
@@ -21,21 +17,8 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def parse_moment(text: str) -> datetime:
-    """Read a date or a time, UTC where it names no zone.
-
-    Raises:
-        InvalidMoment: It is neither.
-    """
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidMoment(f"`{text}` is no moment: expected `2013-04-01` or `2013-04-01T06:00`.") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 def main(flow: Any) -> NoReturn:
-    """Run a flow with the arguments of the command line; an expected error is one message and exit code 1."""
+    """Run a flow, its parameters given on the command line; an expected error is one message and exit code 1."""
     run_to_end(lambda: _run(flow))
 
 
@@ -54,20 +37,9 @@ def run_to_end(command: Callable[[], object]) -> NoReturn:
 
 
 def _run(flow: Any) -> None:
-    parser = argparse.ArgumentParser(description=flow.description)
-    parser.add_argument("use_case", help="slug of the use case")
-    parser.add_argument("--period", help="day, month or year; by default the newest that has ended")
-    parser.add_argument("--as-of", help="decide with what was known then; by default now")
-    parser.add_argument("--verbose", action="store_true", help="show Prefect's log")
-    given = parser.parse_args()
     try:
-        as_of = parse_moment(given.as_of) if given.as_of else None
-        with local_run(local_settings(), given.verbose):
-            print(describe(flow(given.use_case, period=given.period, as_of=as_of)))
+        given = vars(parser_of(flow).parse_args())
+        with local_run(local_settings(), given.pop("verbose")):
+            print(describe(flow(**given)))
     except PerennialError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
-
-
-def describe(records: Any) -> str:
-    """Write what a flow returned as JSON lines, one per record."""
-    return "\n".join(one.model_dump_json() for one in (records if isinstance(records, list) else [records]))
+        sys.exit(f"{type(error).__name__}: {error} {error.advice}")

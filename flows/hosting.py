@@ -3,7 +3,7 @@
 from prefect import flow
 from prefect.logging import get_run_logger
 
-from flows.entry import now
+from flows.entry import main, now
 from flows.occasion import occasion
 from flows.policy import POLICY
 from perennial.values import Verdict
@@ -43,3 +43,7 @@ def host_release(workspace: Workspace) -> None:
         start_hosting(workspace)
     except NotDeployed as error:
         get_run_logger().warning(f"{error} Until then the cluster does not follow.")
+
+
+if __name__ == "__main__":
+    main(host)

@@ -7,6 +7,7 @@ from prefect import flow
 from blocks.documents import neighbour_settings
 from flows.approval import ask_person
 from flows.deployment import serve
+from flows.entry import main
 from flows.occasion import Occasion, occasion
 from flows.policy import POLICY
 from flows.registration import show_verdict
@@ -62,3 +63,7 @@ def _judge(this: Occasion, promoted: Promoted) -> Judged:
     publish_markdown(this.slug, "promotion", promotion_report(promoted, judged), f"Promoted version {judged.version}")
     show_verdict(this, registered, judged)
     return judged
+
+
+if __name__ == "__main__":
+    main(promote)

@@ -7,7 +7,7 @@ from prefect import flow
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 
 from blocks.environment import current_settings
-from flows.entry import now
+from flows.entry import main, now
 from flows.occasion import occasion
 from flows.policy import POLICY
 from perennial.errors import Permanent
@@ -39,12 +39,10 @@ def reconcile(use_case: str | None = None, patience: float = 900) -> list[str]:
     5. Tell again the newest news that the server never heard.
     6. Let the registry's aliases say what the journal says.
 
-    Each part is tried whatever became of the others; what failed fails the run at its end. `patience` is how many
-    seconds a run may be silent before it counts as lost: at least three heartbeats.
+    What failed fails the run at its end, after all parts. A run that is silent for `patience` seconds counts as lost.
     """
     allowed = check_patience(patience, PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() or SLOWEST_HEARTBEAT)
-    settings = current_settings()
-    made = MadeGood()
+    settings, made = current_settings(), MadeGood()
     made.attempt("lost runs", lambda: mend_runs(settings.environment, allowed))
     for slug in [use_case] if use_case else use_case_slugs(Path(settings.use_cases)):
         made.attempt(f"`{slug}`", partial(_follow, slug, made))
@@ -76,3 +74,7 @@ def _guard(workspace: Workspace) -> list[str]:
     if guarded.trouble:
         raise NotReconciled(" ".join([*guarded.steps, guarded.trouble]))
     return guarded.steps
+
+
+if __name__ == "__main__":
+    main(reconcile)

@@ -43,7 +43,7 @@ def show_verdict(this: Occasion, registered: Registered, judged: Judged) -> None
     publish_markdown(this.slug, "gate", gate_report(judged), f"Gate: {answer} for version {judged.version}")
     _link(this, registered)
     told = {"version": judged.version, "model": judged.model, "reasons": list(judged.verdict.reasons)}
-    announce(this.workspace, _EVENTS[answer], f"{judged.model}/{judged.against}", told)
+    announce(this.workspace, _EVENTS[answer], f"{judged.model}/{judged.against}/{judged.gate}", told)
 
 
 def _followed(this: Occasion, trained: Trained) -> Judged | None:

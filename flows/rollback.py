@@ -4,6 +4,7 @@ from datetime import datetime
 
 from prefect import flow
 
+from flows.entry import main
 from flows.occasion import occasion
 from flows.policy import POLICY
 from perennial.records import Released
@@ -29,3 +30,7 @@ def rollback(use_case: str, reason: str, as_of: datetime | None = None) -> Relea
         tell(this.workspace, released, this.as_of)
         show_corrections(this.workspace, correct_predictions(this.workspace, this.as_of), this.as_of)
         return released
+
+
+if __name__ == "__main__":
+    main(rollback)

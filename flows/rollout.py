@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from prefect import flow
 from prefect.logging import get_run_logger
 
-from flows.entry import now
+from flows.entry import main, now
 from flows.occasion import occasion
 from flows.policy import POLICY
 from perennial.errors import PerennialError, Transient
@@ -73,3 +73,7 @@ def _is_end(entry: Entry, number: int) -> bool:
         case Released(rollout=found) | RolloutEnded(number=found):
             return found == number
     return False
+
+
+if __name__ == "__main__":
+    main(roll_out)

@@ -11,13 +11,20 @@ from collections.abc import Iterable
 class PerennialError(Exception):
     """Base of every error that Perennial raises on purpose."""
 
+    advice = ""
+    """Whether trying again helps, in a sentence to close the message with."""
+
 
 class Permanent(PerennialError):
     """Trying again gives the same answer: somebody has to change something first."""
 
+    advice = "Trying again alone does not help."
+
 
 class Transient(PerennialError):
     """The same call may go through later: a service was away, a lock was held, a race was lost."""
+
+    advice = "Trying again may help."
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -83,6 +83,8 @@ class Judged(Frozen):
     """Artifact digest of the opponent: the champion's, or the baseline's before there is one."""
     against_version: int | None
     """The champion's version, `None` before the first."""
+    gate: str | None = None
+    """Digest of the gate that judged, with the metric; `None` in records from before it was written down."""
     verdict: Verdict
 
 

@@ -74,7 +74,8 @@ class SqlRead(Section):
     sql: str
     """SQLAlchemy URL."""
     query: str
-    """A SELECT that may use `:start` and `:end`, the bounds of the period."""
+    """A SELECT that may use `:start` and `:end`, the bounds of the period. Times without a zone are UTC, whatever zone
+    the database's sessions begin in."""
 
 
 READERS = {"python": PythonRead, "csv": CsvRead, "parquet": ParquetRead, "sql": SqlRead}

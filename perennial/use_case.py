@@ -253,6 +253,11 @@ class UseCase(Section):
         """Digest of all of the declaration that can change a model, so not of where it runs."""
         return digest_json(self.model_dump(mode="json", exclude={"serving", "resources"}))
 
+    @property
+    def gate_digest(self) -> str:
+        """Digest of all that decides which of two models may serve."""
+        return digest_json([self.metrics.primary, self.gate.model_dump(mode="json")])
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         for where, name in (("entity", self.entity), ("label.source", self.label.source)):

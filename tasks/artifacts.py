@@ -16,6 +16,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from perennial.errors import PerennialError
 from perennial.records import (
     Accepted,
     Answer,
@@ -214,9 +215,9 @@ def registry_link(settings: Settings, use_case: str, version: int) -> str:
     return f"{server}/#/models/{use_case}/versions/{version}"
 
 
-def failure_report(error: Exception) -> str:
-    """The text of the error, which says what happened and what to do."""
-    return f"## ❌ {type(error).__name__}\n\n{error}"
+def failure_report(error: PerennialError) -> str:
+    """The text of the error, which says what happened and what to do, and whether trying again helps."""
+    return f"## ❌ {type(error).__name__}\n\n{error}\n\n{error.advice}"
 
 
 def show(interval: Interval | None) -> str:

@@ -1,6 +1,7 @@
 """The walls of the house, as tests: who may import what, how long things get, and who reads the clock."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from perennial.workspace import Workspace
+from tests.builders import MONTHS, deliver, make_use_case
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("perennial", "serving", "blocks", "tasks", "flows", "deployments", "cli")
@@ -136,3 +140,29 @@ def test_starting_up_imports_no_slow_library(module: str) -> None:
 def test_nothing_installed_slows_every_import_of_prefect() -> None:
     """Where `rfc3987-syntax` is installed, jsonschema compiles 38 grammars with it, a second for each process."""
     assert find_spec("jsonschema") is not None and find_spec("rfc3987_syntax") is None
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = make_use_case(tmp_path_factory.mktemp("shop"), months=MONTHS[:1])
+    with (workspace.use_case.folder / "deliveries" / f"orders-{MONTHS[0]}.csv").open("a") as file:
+        file.write("bad,2024-01-05 00:00:00Z,-1,web,bonn\n")
+    deliver(workspace, MONTHS[0])
+    return workspace
+
+
+@pytest.mark.parametrize("command", ["history shop-returns", "status", "quarantine list shop-returns", "check", "list"])
+def test_a_command_that_looks_imports_no_slow_library(shop: Workspace, command: str) -> None:
+    environment = {
+        **os.environ,
+        "PERENNIAL_STORAGE_ROOT": shop.settings.storage_root,
+        "PERENNIAL_USE_CASES": shop.settings.use_cases,
+    }
+    environment.pop("PREFECT_API_URL", None)
+    script = "import sys; from cli.main import app; app(sys.argv[1:], standalone_mode=False); print()\n"
+    script += f"print(*sorted({set(SLOW)!r} & set(sys.modules)))"
+    arguments = [sys.executable, "-c", script, *command.split(), "--json"]
+    done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "shop-returns" in done.stdout or "orders" in done.stdout
+    assert done.stdout.splitlines()[-1] == ""

@@ -1,7 +1,8 @@
 """Read CSV and Parquet files, by path, glob or object store URL, through the engine; it casts nothing.
 
 A CSV file gives text and is read strictly: a row with too few or too many fields, a quote that never closes and an
-archive that ends early are errors, because what was cut off cannot be told from what was never there.
+archive that ends early are errors, because what was cut off cannot be told from what was never there. So is a page
+of a Parquet file that is not as its checksum says; where a writer left none, a changed value shows nowhere.
 """
 
 import csv
@@ -13,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from perennial.data.casting import cast
 from perennial.data.engine import Engine, quote, quote_text, quote_time
@@ -26,7 +28,7 @@ _WHOLE_LINES = "delim = '\x1f', quote = '', escape = '', header = false, columns
 
 
 class UnreadableFile(Permanent):
-    """No file matches, one is empty, or files of one delivery do not fit together."""
+    """No file matches, one is empty or damaged, or files of one delivery do not fit together."""
 
 
 def find_files(settings: Settings, address: str, folder: Path) -> list[str]:
@@ -81,10 +83,15 @@ def read_parquet(
         files: At least one; their columns must be the same.
         column: Event time, by which rows are chosen if it is a time; rows without it belong to every window.
         window: `None` for all rows.
+
+    Raises:
+        UnreadableFile: A page of a file is not as its checksum says.
     """
     engine = Engine(settings)
     sql = f"SELECT * FROM read_parquet([{', '.join(map(quote_text, files))}])"
     schema = engine.schema(sql)
+    for file in files:
+        _require_intact_pages(file)
     if window is not None and column is not None and column in schema.names and _is_time(schema.field(column).type):
         time, start, end = quote(column), quote_time(window.start), quote_time(window.end)
         sql += f" WHERE {time} IS NULL OR ({time} >= {start} AND {time} < {end})"
@@ -146,6 +153,17 @@ def _header(engine: Engine, file: str, delimiter: str) -> list[str]:
     if line is None:
         raise UnreadableFile(f"`{file}` is empty; expected at least a line with the names of its columns.")
     return next(csv.reader([line], delimiter=delimiter))
+
+
+def _require_intact_pages(file: str) -> None:
+    try:  # the engine heeds no checksums
+        with pq.ParquetFile(file, page_checksum_verification=True) as pages:
+            for _ in pages.iter_batches():
+                pass
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UnreadableFile(
+            f"`{file}` is damaged, so nothing of it was read: {error}. Copy it again from where it was written."
+        ) from error
 
 
 def _csv(files: Sequence[str], options: str) -> str:

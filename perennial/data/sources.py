@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 _SQL_ROWS = 10_000
+_SPEAK_UTC = {
+    "postgresql": "SET TIME ZONE 'UTC'",
+    "mysql": "SET time_zone = '+00:00'",
+    "mariadb": "SET time_zone = '+00:00'",
+    "oracle": "ALTER SESSION SET TIME_ZONE = '+00:00'",
+}
+"""By database that compares times without a zone in the zone of its session, which its server or account may set."""
 
 
 class UnknownSource(Permanent):
@@ -162,8 +169,11 @@ def _sql_rows(read: SqlRead, period: Period | None) -> Iterator[Any]:
     with _without_password(url):
         database = sqlalchemy.create_engine(url)
         try:
-            with database.connect().execution_options(yield_per=_SQL_ROWS) as connection:
-                result = connection.execute(sqlalchemy.text(read.query), bounds)
+            with database.connect() as connection:
+                if setting := _SPEAK_UTC.get(url.get_backend_name()):
+                    connection.exec_driver_sql(setting)
+                query = sqlalchemy.text(read.query).execution_options(yield_per=_SQL_ROWS)
+                result = connection.execute(query, bounds)
                 yield list(result.keys())
                 yield from result.partitions()
         finally:

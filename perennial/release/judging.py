@@ -20,7 +20,7 @@ class NotRegistered(Permanent):
 
 
 def judge_challenger(ws: Workspace, trained: Trained, as_of: datetime) -> Judged:
-    """Ask the gate whether a trained model may replace the champion, once per opponent.
+    """Ask the gate whether a trained model may replace the champion, once per opponent and declared gate.
 
     The opponent is the champion of the moment, or the training's baseline while there is none. Both are scored on
     the challenger's holdout, with the labels known at `as_of`. A champion that was fitted on rows of that holdout
@@ -33,12 +33,12 @@ def judge_challenger(ws: Workspace, trained: Trained, as_of: datetime) -> Judged
         InvalidModel: An artifact is not what its training wrote.
     """
     champion = fold(ws.journal.entries(), as_of).champion
-    done = _found(ws.state(), trained, champion)
+    done = _found(ws, ws.state(), trained, champion)
     if done is not None:
         return done
     judged = _judge(ws, trained, champion, as_of)
-    ws.journal.decide(lambda entries: None if _found(fold(entries), trained, champion) else judged, as_of)
-    return _found(ws.state(), trained, champion) or judged
+    ws.journal.decide(lambda entries: None if _found(ws, fold(entries), trained, champion) else judged, as_of)
+    return _found(ws, ws.state(), trained, champion) or judged
 
 
 def _judge(ws: Workspace, trained: Trained, champion: Released | None, as_of: datetime) -> Judged:
@@ -63,15 +63,16 @@ def _judge(ws: Workspace, trained: Trained, champion: Released | None, as_of: da
         version=state.registered[trained.model].version,
         against=opponent,
         against_version=champion.version if champion else None,
+        gate=ws.use_case.gate_digest,
         verdict=verdict,
     )
 
 
-def _found(state: State, trained: Trained, champion: Released | None) -> Judged | None:
+def _found(ws: Workspace, state: State, trained: Trained, champion: Released | None) -> Judged | None:
     verdicts = state.verdicts_on(trained.model)
     if champion is None or champion.model != trained.model:
-        version = champion.version if champion else None
-        verdicts = [one for one in verdicts if one.against_version == version]
+        wanted = (champion.version if champion else None, ws.use_case.gate_digest)
+        verdicts = [one for one in verdicts if (one.against_version, one.gate) == wanted]
     return verdicts[-1] if verdicts else None
 
 

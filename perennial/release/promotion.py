@@ -82,7 +82,7 @@ def receive_model(ws: Workspace, source: Workspace, version: int | None, as_of: 
 
     The windows are those that a training of this environment would have at `as_of`; its holdout judges the model,
     and the declared baseline is fitted before it, as an opponent where nothing serves yet. A model that is here is
-    not received again, unless its verdict was INCONCLUSIVE and the labelled rows are others by now.
+    not received again, unless its verdict was INCONCLUSIVE or another gate's and the labelled rows are others by now.
 
     Raises:
         SameEnvironment: Source and target are one.
@@ -96,7 +96,7 @@ def receive_model(ws: Workspace, source: Workspace, version: int | None, as_of: 
     station = find_station(source, version)
     state = ws.state()
     known = state.promoted.get(station.trained.model)
-    if known and _is_settled(state, known):
+    if known and _is_settled(ws, state, known):
         return known
     _require_not_withdrawn(ws, station, state, as_of)
     _copy(ws, source, station, as_of)
@@ -140,10 +140,10 @@ def _registered(state: State, slug: str, name: str, version: int | None) -> Regi
     return found
 
 
-def _is_settled(state: State, known: Promoted) -> bool:
+def _is_settled(ws: Workspace, state: State, known: Promoted) -> bool:
     if state.champion and state.champion.model == known.model:
         return True
-    verdicts = state.verdicts_on(known.model)
+    verdicts = [one for one in state.verdicts_on(known.model) if one.gate == ws.use_case.gate_digest]
     return bool(verdicts) and verdicts[-1].verdict.answer is not Answer.INCONCLUSIVE
 
 

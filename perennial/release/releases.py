@@ -22,7 +22,7 @@ class NotApproved(Permanent):
 
 
 class StaleVerdict(Permanent):
-    """The champion that was judged against, or was to be withdrawn, is no longer the champion."""
+    """The champion that was judged against, or was to be withdrawn, or the gate that judged, is another by now."""
 
 
 class NoWayBack(Permanent):
@@ -33,7 +33,7 @@ class NoWayBack(Permanent):
 
 
 def release(ws: Workspace, judged: Judged, as_of: datetime) -> Released:
-    """Make a version the champion: the gate passed it against the present champion, and it loads.
+    """Make a version the champion: the declared gate passed it against the present champion, and it loads.
 
     A verdict is used once. Asking again returns the release that it led to, even if that was replaced or
     withdrawn since.
@@ -41,7 +41,7 @@ def release(ws: Workspace, judged: Judged, as_of: datetime) -> Released:
     Raises:
         NotReleasable: The verdict is not PASS or not in the journal, or the model fails its golden questions.
         NotApproved: It was promoted from another environment, and this one asks a person first.
-        StaleVerdict: Somebody released another version first, or one for a later moment.
+        StaleVerdict: Somebody released another version first, or one for a later moment, or changed the gate.
     """
     state = ws.state()
     if release_of(judged, state) is None:
@@ -109,12 +109,12 @@ def _rollback_of(reason: str, as_of: datetime, state: State) -> Released | None:
 
 
 def require_releasable(ws: Workspace, judged: Judged, state: State, as_of: datetime) -> None:
-    """Refuse what the gate did not pass against the present champion, and what a person has not let serve.
+    """Refuse what the declared gate did not pass against the present champion, or a person has not let serve.
 
     Raises:
         NotReleasable: The verdict is not PASS or not in the journal.
         NotApproved: A person has to let it serve, and did not.
-        StaleVerdict: Somebody released another version first, or one for a later moment.
+        StaleVerdict: Somebody released another version first, or one for a later moment, or changed the gate.
     """
     slug, champion = ws.use_case.slug, state.champion
     if judged not in state.judged:
@@ -129,6 +129,11 @@ def require_releasable(ws: Workspace, judged: Judged, state: State, as_of: datet
         against = f"version {judged.against_version}" if judged.against_version else "the baseline"
         raise StaleVerdict(
             f"Version {judged.version} of `{slug}` was judged against {against}, but now {serves}. Judge it again."
+        )
+    if judged.gate != ws.use_case.gate_digest:
+        raise StaleVerdict(
+            f"Version {judged.version} of `{slug}` was judged by another `gate` or `metrics.primary` than "
+            "use_case.yaml declares now. Judge it again: register it, or promote it if it came from elsewhere."
         )
     _require_approval(ws, judged, state)
     _require_newest(ws, state, as_of)

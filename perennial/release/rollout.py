@@ -48,7 +48,7 @@ def begin(ws: Workspace, judged: Judged, as_of: datetime, now: datetime) -> Rele
     Raises:
         NotReleasable: The gate did not pass it, it does not load, or its trial showed that it is worse.
         NotApproved: It was promoted from another environment, and this one asks a person first.
-        StaleVerdict: Somebody released another version first, or one for a later moment.
+        StaleVerdict: Somebody released another version first, or one for a later moment, or changed the gate.
         NobodyAnswers: The service fell silent; try again, or wait until it is known to be gone.
     """
     state = ws.state()

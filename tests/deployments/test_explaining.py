@@ -9,7 +9,7 @@ import pytest
 
 from deployments.event_log import UnknownEvent
 from deployments.explaining import Answer, explain_event
-from flows.entry import parse_moment
+from flows.arguments import parse_moment
 from perennial.workspace import Workspace
 from tests.builders import make_use_case
 

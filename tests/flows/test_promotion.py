@@ -195,7 +195,14 @@ def serve_something_worse(ws: Workspace) -> None:
     poor = poor.model_copy(update={"candidate": candidates[0].name, "candidates": candidates})
     version = register(ws, poor, JUNE).version
     verdict = Verdict(answer=Answer.PASS, reasons=("by hand",))
-    judged = Judged(model=poor.model, version=version, against=promoted.model, against_version=1, verdict=verdict)
+    judged = Judged(
+        model=poor.model,
+        version=version,
+        against=promoted.model,
+        against_version=1,
+        gate=ws.use_case.gate_digest,
+        verdict=verdict,
+    )
     ws.journal.decide(lambda entries: poor, JUNE)
     ws.journal.decide(lambda entries: judged, JUNE)
     release(ws, judged, JUNE)

@@ -13,6 +13,7 @@ from perennial.records import (
     Verdict,
 )
 from perennial.settings import Settings
+from perennial.storage_trouble import StoreAway
 from tasks.artifacts import (
     delivery_report,
     drift_rows,
@@ -109,8 +110,8 @@ def test_a_bar_in_a_value_does_not_break_the_table() -> None:
     assert markdown_table(["a"], [["x|y\nz"]]).splitlines()[-1] == "| x\\|y z |"
 
 
-def test_an_error_keeps_its_own_text() -> None:
-    assert failure_report(ValueError("what happened")) == "## ❌ ValueError\n\nwhat happened"
+def test_an_error_keeps_its_own_text_and_says_whether_trying_again_helps() -> None:
+    assert failure_report(StoreAway("It is away.")) == "## ❌ StoreAway\n\nIt is away.\n\nTrying again may help."
 
 
 def test_the_journal_of_a_run_has_numbers_and_links() -> None:

@@ -138,6 +138,7 @@ class Models:
             version=version,
             against=champion.model if champion else self._trained.baseline,
             against_version=champion.version if champion else None,
+            gate=ws.use_case.gate_digest,
             verdict=Verdict(answer=Answer.PASS, reasons=("It beats the champion.",)),
         )
         records = (

@@ -1,4 +1,5 @@
 import gzip
+import random
 import sqlite3
 import tempfile
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 
 from perennial.data import sources
 from perennial.data.adapter import BadAdapter
+from perennial.data.landing import receive
 from perennial.data.source_files import UnreadableFile
 from perennial.data.sources import SourceAway, UnknownSource, UnreadableSource, read_delivery
 from perennial.errors import Permanent
@@ -178,6 +180,38 @@ def test_parquet_that_is_not_whole_is_an_error(ws: Workspace, damage: Callable[[
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(UnreadableSource, match="`parcels` cannot be read"):
         read(ws, read=path)
+
+
+def test_parquet_with_checksums_gives_no_changed_value_whichever_bit_is_flipped(ws: Workspace) -> None:
+    rows, file = good_rows(500), ws.use_case.folder / "parcels.parquet"
+    pq.write_table(rows, file, write_page_checksum=True)
+    whole, draw, path = file.read_bytes(), random.Random(4), {"parquet": "shop-returns/parcels.parquet"}
+    expected, damaged = read(ws, read=path), 0
+    for _ in range(40):
+        flipped = bytearray(whole)
+        flipped[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
+        file.write_bytes(flipped)
+        try:
+            assert read(ws, read=path) == expected
+        except UnreadableFile as error:
+            assert "parcels.parquet` is damaged, so nothing of it was read" in str(error)
+            damaged += 1
+        except UnreadableSource:
+            pass
+    assert damaged > 20
+
+
+def test_a_damaged_delivery_leaves_no_trace_and_the_whole_one_is_received(ws: Workspace) -> None:
+    file = ws.use_case.folder / "parcels.parquet"
+    pq.write_table(good_rows(500), file, write_page_checksum=True, compression="none")
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b"p0007", b"p0008", 1))
+    parcels = declare(ws, read={"parquet": "shop-returns/parcels.parquet"})
+    with pytest.raises(UnreadableFile, match="is damaged"):
+        receive(parcels, "parcels", JANUARY, JANUARY.end)
+    assert ws.journal.entries() == () and not ws.store.list("landing")
+    file.write_bytes(whole)
+    assert receive(parcels, "parcels", JANUARY, JANUARY.end).rows == 500
 
 
 def adapter(ws: Workspace, text: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from tests.storage_servers import postgres_server
 CREATE = "import sys; from perennial.model.mlflow_client import create_tables; create_tables(sys.argv[1])"
 
 
+@pytest.mark.long
 def test_processes_that_create_the_tables_at_once_all_find_them() -> None:
     with postgres_server(["mlflow"]) as postgres:
         command = [sys.executable, "-c", CREATE, postgres.url("mlflow", "psycopg2")]

@@ -40,14 +40,23 @@ class Shop:
 
     def plant(self, spoil: Callable[[Sample], Sample] = lambda sample: sample, fitted: Fitted | None = None) -> Trained:
         """Register a model fitted on a spoiled sample, or a given one, as if the training had kept it."""
+        return self.register(self.keep(spoil, fitted))
+
+    def keep(self, spoil: Callable[[Sample], Sample] = lambda sample: sample, fitted: Fitted | None = None) -> Trained:
+        """Record such a model as trained only."""
         data = load_dataset(self.ws, plan_training(self.ws, MAY))
         kind = estimator("majority" if fitted else "xgboost", "binary")
         model = Model(kind, data.encoder, fitted or kind.fit(spoil(data.sample), {"rounds": 30, "max_depth": 3}, 0, 1))
         reference = load_reference(self.ws.store, self.trained.model)
         digest = save_model(self.ws.store, model, data.questions, reference)
-        planted = self.trained.model_copy(update={"model": digest, "key": f"planted-{digest}"})
+        fits = (
+            one.model_copy(update={"model": digest}) if one.name == self.trained.candidate else one
+            for one in self.trained.candidates
+        )
+        changes = {"model": digest, "key": f"planted-{digest}", "candidates": tuple(fits)}
+        planted = self.trained.model_copy(update=changes)
         self.record(planted)
-        return self.register(planted)
+        return planted
 
     def serve(self, trained: Trained, at: datetime = MAY) -> Released:
         """Release a registered model without asking the gate."""

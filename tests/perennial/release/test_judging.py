@@ -12,9 +12,10 @@ from perennial.model.constant import Constant
 from perennial.model.fitted import Sample
 from perennial.model.training import LeakageFound, holdout_scores, train
 from perennial.periods import Window
-from perennial.records import Answer, Trained, Verdict
+from perennial.records import Answer, Judged, Trained, Verdict
 from perennial.release.judging import NotRegistered, judge_challenger
-from perennial.release.releases import NotReleasable, release
+from perennial.release.releases import NotReleasable, StaleVerdict, release
+from perennial.workspace import Workspace
 from tests.builders import MONTHS, deliver, make_use_case, moment
 from tests.perennial.release.conftest import MAY, Shop, with_labels
 
@@ -72,6 +73,42 @@ def test_a_model_that_has_become_champion_is_not_judged_against_itself(shop: Sho
     release(shop.ws, judged, MAY)
     assert judge_challenger(shop.ws, shop.trained, MAY) == judged
     assert len(shop.ws.state().judged) == 1
+
+
+def regated(shop: Shop, floor: float) -> Shop:
+    gate = shop.ws.use_case.gate.model_copy(update={"floor": floor})
+    return Shop(Workspace(shop.ws.use_case.model_copy(update={"gate": gate}), shop.ws.settings), shop.trained)
+
+
+def test_a_raised_gate_judges_again_before_anything_is_released(shop: Shop) -> None:
+    passed = judge_challenger(shop.ws, shop.trained, MAY)
+    raised = regated(shop, floor=0.99)
+    with pytest.raises(StaleVerdict, match="was judged by another `gate`"):
+        release(raised.ws, passed, MAY)
+    assert_refused(raised, shop.trained, Answer.FAIL, "short of the floor of 0.99")
+
+
+def test_a_lowered_gate_judges_again_and_lets_pass(shop: Shop) -> None:
+    assert judge_challenger(regated(shop, floor=0.99).ws, shop.trained, MAY).verdict.answer is Answer.FAIL
+    judged = judge_challenger(shop.ws, shop.trained, MAY)
+    assert judged.verdict.answer is Answer.PASS
+    assert release(shop.ws, judged, MAY).model == shop.trained.model
+
+
+def test_a_gate_changed_after_the_release_changes_nothing(shop: Shop) -> None:
+    released = release(shop.ws, judged := judge_challenger(shop.ws, shop.trained, MAY), MAY)
+    raised = regated(shop, floor=0.99)
+    assert judge_challenger(raised.ws, shop.trained, MAY) == judged
+    assert release(raised.ws, judged, MAY) == released
+
+
+def test_a_verdict_from_before_gates_were_written_down_folds_and_is_given_anew(shop: Shop) -> None:
+    written = {"model": shop.trained.model, "version": 1, "against": shop.trained.baseline, "against_version": None}
+    old = Judged.model_validate(written | {"verdict": {"answer": "PASS", "reasons": ["It was better."]}})
+    shop.record(old)
+    with pytest.raises(StaleVerdict, match="was judged by another `gate`"):
+        release(shop.ws, old, MAY)
+    assert release(shop.ws, judge_challenger(shop.ws, shop.trained, MAY), MAY).model == shop.trained.model
 
 
 def test_a_new_champion_is_a_new_opponent(shop: Shop) -> None:

@@ -146,7 +146,14 @@ def on_trial(shop: Shop, rows: list[dict[str, Any]], value: float, collected: in
     planted = shop.plant(fitted=Constant(value))
     version = ws.state().registered[planted.model].version
     passed = Verdict(answer=Answer.PASS, reasons=("by hand",))
-    judged = Judged(model=planted.model, version=version, against=shop.trained.model, against_version=1, verdict=passed)
+    judged = Judged(
+        model=planted.model,
+        version=version,
+        against=shop.trained.model,
+        against_version=1,
+        gate=ws.use_case.gate_digest,
+        verdict=passed,
+    )
     record(ws, judged)
     replicas(ws, LATE)
     begin(ws, judged, LATE, LATE)

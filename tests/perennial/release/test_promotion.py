@@ -282,6 +282,18 @@ def test_too_few_rows_are_never_a_pass_and_more_of_them_are_judged_anew(after: N
     assert judge_challenger(after.ws, again.trained, july).verdict.answer is Answer.PASS
 
 
+def test_a_changed_gate_judges_what_was_promoted_again(after: Next) -> None:
+    demanding = after.ws.use_case.gate.model_copy(update={"floor": 0.99})
+    strict = Workspace(after.ws.use_case.model_copy(update={"gate": demanding}), after.ws.settings)
+    assert Next(strict, after.source).judge(after.promote()).verdict.answer is Answer.FAIL
+    write_month(after.ws.use_case.folder, "2024-06", 400, seed=60)
+    deliver(after.ws, "2024-06")
+    july = JUNE.replace(month=7)
+    again = receive_model(after.ws, after.source, None, july)
+    assert again.trained.holdout.end > JUNE
+    assert judge_challenger(after.ws, again.trained, july).verdict.answer is Answer.PASS
+
+
 def test_what_was_withdrawn_is_not_promoted(after: Next, shop: Shop) -> None:
     worse = shop.plant()
     shop.record(

@@ -69,6 +69,7 @@ def judged(
         version=version,
         against=against.model if against else "baseline",
         against_version=against.version if against else None,
+        gate=ws.use_case.gate_digest,
         verdict=Verdict(answer=answer, reasons=("It was compared.", "In detail.")),
     )
     ws.journal.decide(lambda entries: record, day(1))

@@ -61,6 +61,7 @@ def judged(ws: Workspace, version: int, model: str | None = None) -> Judged:
         version=version,
         against=champion.model if champion else "baseline",
         against_version=champion.version if champion else None,
+        gate=ws.use_case.gate_digest,
         verdict=Verdict(answer=Answer.PASS, reasons=("It beats the champion.",)),
     )
     record(ws, one)
