@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ from perennial.release.predictions import predict
 from perennial.release.releases import release
 from perennial.retraining import Outcome
 from perennial.watch.monitoring import measure
+from perennial.watch.reconciliation import SETTLED
 from perennial.workspace import Workspace
 from tests.builders import deliver, make_use_case
 from tests.servers import PERENNIAL, PREFECT, ROOT, Server, running_server, until
@@ -56,6 +58,12 @@ class Scene:
         measured = measure(self.workspace, period, period.end)
         assert any("drift" in one.category for one in measured.findings)
         return period.end
+
+    def settle(self) -> None:
+        """Let the newest entry of the journal be written so long ago that no run goes on from it."""
+        head = len(self.workspace.journal.entries())
+        long_ago = time.time() - SETTLED.total_seconds() - 60
+        os.utime(self.workspace.store.uri(f"journal/{SLUG}/{head:09d}.json"), (long_ago, long_ago))
 
     def alert(self, month: str, moments: list[datetime], pause: float = 0) -> "subprocess.Popen[bytes]":
         """Start a process that emits one event for each moment, all about the drift of a month."""
@@ -213,8 +221,6 @@ def kill_tree(process: "subprocess.Popen[bytes]") -> None:
 
 def emit(slug: str, month: str, pause: float, moments: list[str]) -> None:
     """Emit one drift event for each moment, each with an id of its own, and wait until they are sent."""
-    import time
-
     from prefect.events import emit_event
     from prefect.events.worker import EventsWorker
 

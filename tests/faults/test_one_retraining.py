@@ -49,6 +49,7 @@ def test_an_alert_lost_while_the_server_was_down_is_made_good(stage: Scene) -> N
     stage.alert("2024-05", [at]).wait(60)
     stage.server.serve()
     stage.server.wait()
+    stage.settle()
     worker = stage.work()
     assert len(stage.runs("retrain")) == before
     stage.reconcile()
