@@ -137,8 +137,8 @@ def _of_missing_deliveries(environment: str, pace: Pace) -> Iterator[Notice]:
         )
         yield (
             f"no delivery for a {every.value}",
-            f"A source delivered, and nothing of it was accepted for {format_duration(limit)} after, in a use case that "
-            f"lives by the {every.value}.",
+            f"Nothing of a source was accepted for {format_duration(limit)} after its last delivery, in a use case "
+            f"that lives by the {every.value}.",
             trigger,
             f"{{{{ event.resource.name }}}} had no delivery of {{{{ event.resource['{SOURCE}'] }}}} for "
             f"{format_duration(limit)}.",

@@ -15,6 +15,7 @@ from perennial.values import Answer
 from perennial.workspace import Workspace
 from tasks.hosting import NoImage, is_hosted
 from tasks.reconciliation import start_hosting
+from tasks.server import all_runs
 from tasks.starting import NotDeployed
 from tests.deployments.kubernetes.world import IMAGES, SLUG, World, kubeconfig, world
 
@@ -80,6 +81,8 @@ def test_a_run_that_may_not_ask_the_cluster_leaves_it_to_one_that_may(
         client.create_deployment(client.create_flow(host), name="test", entrypoint="flows.hosting.host")
         may_not(settings(hosted))
         may_not(settings(hosted))
-        (run,) = [one for one in client.read_flow_runs() if one.parameters == {"use_case": SLUG} and one.deployment_id]
+        deployment = client.read_deployment_by_name("host/test")
+        (run,) = all_runs(client, {"deployment_id": {"any_": [str(deployment.id)]}})
+    assert run.parameters == {"use_case": SLUG}
     assert run.state and run.state.is_scheduled()
     assert hosted.api.requests == []
