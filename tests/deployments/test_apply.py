@@ -21,6 +21,7 @@ from deployments.item import AUTOMATION, BLOCK, DEPLOYMENT, KINDS, LIMIT, SCHEDU
 from deployments.observed import SomebodyElses
 from deployments.plan import Change
 from deployments.server import NoServerKnown, NotAllowed, ServerAway, server_of
+from deployments.services.overview import server_overview
 from perennial.settings import Settings
 from tests.builders import make_use_case
 from tests.servers import PERENNIAL, Server, free_port, running_server, until
@@ -118,6 +119,14 @@ def test_what_other_people_made_is_left_alone(server: Server) -> None:
     assert {"theirs-test", "perennial-gpu-eu-test"} <= {
         one["name"] for one in server.ask("/v2/concurrency_limits/filter", {})
     }
+
+
+@pytest.mark.usefixtures("applied")
+def test_status_lists_our_deployments_alone(settings: Settings) -> None:
+    told = server_overview(settings)
+    assert told
+    listed = {one["deployment"] for one in told["deployments"]}
+    assert "pipeline/test" in listed and "theirs/test" not in listed
 
 
 @pytest.mark.usefixtures("applied")
@@ -356,7 +365,8 @@ def test_the_command_says_by_its_exit_code_whether_something_differs(
     assert "+  schedule    monitor/prod shop-returns  0 8 * * * UTC" in planned
     assert planned.splitlines()[-1].endswith("to create. perennial apply --env prod makes it so.")
     assert max(map(len, planned.splitlines())) <= 80
-    assert " created." in server.run(PERENNIAL, "apply", "--env", "prod")
+    applied = server.run(PERENNIAL, "apply", "--env", "prod")
+    assert " created." in applied and "Nobody is told" in applied
     after = json.loads(server.run(PERENNIAL, "plan", "--env", "prod", "--json"))
     assert after == {"environment": "prod", "server": server.url, "changes": []}
     assert changes(client, settings) == []  # the other environment of this server

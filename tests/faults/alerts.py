@@ -35,6 +35,11 @@ from tests.servers import PERENNIAL, PREFECT, ROOT, Server, running_server, unti
 SLUG = "shop-returns"
 MONTHS = tuple(f"2024-{month:02d}" for month in range(1, 10))
 COOLDOWN = timedelta(days=20)
+LEASES = {
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "30",
+}
+"""Slots outlive the server, as where `perennial up` starts it; a dead holder's is free in seconds, not minutes."""
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
@@ -156,6 +161,7 @@ def scene(folder: Path, **variables: str) -> Iterator[Scene]:
         "PERENNIAL_USE_CASES": workspace.settings.use_cases,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
+        **LEASES,
     }
     with running_server(home, **beside, **variables) as server:
         server.run(PERENNIAL, "apply", "--env", "dev")
@@ -211,9 +217,16 @@ def storm(stage: Scene, month: str) -> None:
     assert stage.slots() == 0
 
 
+def wait_for_run(worker: "subprocess.Popen[bytes]") -> None:
+    """Wait until a worker has started a process for a run, which imports for seconds before it says that it runs."""
+    until(60, lambda: psutil.Process(worker.pid).children(recursive=True))
+
+
 def kill_tree(process: "subprocess.Popen[bytes]") -> None:
     """Kill a process and all that it started at once, as a machine that loses its power does."""
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    root = psutil.Process(process.pid)
+    root.suspend()  # so that it starts nothing more while this looks
+    family = [root, *root.children(recursive=True)]
     for one in family:
         one.kill()
     psutil.wait_procs(family, timeout=10)
