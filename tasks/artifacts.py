@@ -35,7 +35,7 @@ from perennial.records import (
 )
 from perennial.settings import Settings
 from perennial.workspace import Workspace
-from tasks.links import address, linked, run_link, version_link
+from tasks.links import address, linked, run_link, version_in_mlflow, version_link
 
 _MARKS = {Answer.PASS: "✅", Answer.FAIL: "❌", Answer.INCONCLUSIVE: "❔"}
 _LEVELS = {Level.INFO: "ℹ️", Level.WARNING: "⚠️", Level.ALERT: "🚨"}  # noqa: RUF001
@@ -175,9 +175,11 @@ def journal_report(entries: Sequence[Entry], settings: Settings, use_case: str) 
 def _seen_at(record: Record, settings: Settings, use_case: str) -> str:
     match record:
         case Registered(version=version, run=run):
-            return f"{_version(settings, use_case, version)}, {linked(f'run `{run}`', run_link(settings, run))}"
+            return (
+                f"{version_in_mlflow(settings, use_case, version)}, {linked(f'run `{run}`', run_link(settings, run))}"
+            )
         case Judged(version=version) | Released(version=version) | Predicted(version=version):
-            return _version(settings, use_case, version)
+            return version_in_mlflow(settings, use_case, version)
         case Measured(report=str() as report):
             place = f"{settings.storage_root}/{report}"
             return f"[Evidently report]({address(place)}), `{place}`"
@@ -187,10 +189,6 @@ def _seen_at(record: Record, settings: Settings, use_case: str) -> str:
             return f"`{settings.storage_root}/{path}`"
         case _:
             return ""
-
-
-def _version(settings: Settings, use_case: str, version: int) -> str:
-    return f"{linked(f'version {version}', version_link(settings, use_case, version))} in MLflow"
 
 
 def measurement_report(measured: Measured) -> str:

@@ -15,6 +15,11 @@ def run_link(settings: Settings, run: str) -> str | None:
     return _page(settings, f"runs/{run}")
 
 
+def version_in_mlflow(settings: Settings, use_case: str, version: int) -> str:
+    """Name a version and where it is, in Markdown."""
+    return f"{linked(f'version {version}', version_link(settings, use_case, version))} in MLflow"
+
+
 def address(place: str) -> str:
     """Return where a file is as a browser takes it: `file://` for a path of this machine, all else as it is."""
     return place if "://" in place else Path(place).resolve().as_uri()
