@@ -40,7 +40,7 @@ class Service(BaseModel):
     address: str = ""
     """Its URL without a path; empty for a worker."""
     uses: tuple[str, ...] = ()
-    """Addresses that it was started with: when they change it has to start again."""
+    """What it was started with, as addresses: when that changes it has to start again."""
     log: str
 
     @property

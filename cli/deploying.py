@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.arguments import Env, Json
-from cli.output import console, show
+from cli.output import console, errors, show
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -49,12 +49,15 @@ def apply(env: Env = None, as_json: Json = False) -> None:
     """Make a Prefect server so as the code declares it; a second time changes nothing."""
     settings = _settings(env)
     from deployments.apply import apply as make_so
+    from deployments.notifications import untold
     from deployments.server import server_of
 
     with server_of(settings) as client:
         tell = (lambda change: None) if as_json else (lambda change: console.print(_table([change])))
         done, address = make_so(client, settings, tell), _address(client)
     counts = _counts(done, _DONE) if done else "nothing to change"
+    if silence := untold(settings):
+        errors.print(f"[yellow]{silence}[/]")
     show(_told(settings, address, done), lambda: f"{settings.environment} on {address}: {counts}.", as_json)
 
 

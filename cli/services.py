@@ -30,13 +30,13 @@ def up(place: "Place", as_json: bool) -> None:
             "send: put a proxy with TLS before them. Whoever has the password can run code on this machine.[/]"
         )
     with errors.status("Starting ...") as status:
-        started = bring_up(settings, place, status.update)
+        started, changed = bring_up(settings, place, status.update)
     seconds = round(monotonic() - began, 1)
     stack = read_stack(settings)
     addresses = {name: one.address for name, one in stack.services.items() if one.address}
-    told = {"environment": settings.environment, "started": started, "seconds": seconds, "addresses": addresses}
-    told["not_ready"] = waiting = _not_ready(settings)
-    show(told, lambda: _draw_up(settings, addresses, started, seconds, waiting), as_json)
+    told: dict[str, Any] = {"environment": settings.environment, "started": started, "seconds": seconds}
+    told |= {"changed": changed, "addresses": addresses, "not_ready": _not_ready(settings)}
+    show(told, lambda: _draw_up(told, settings), as_json)
 
 
 def down(as_json: bool) -> None:
@@ -106,21 +106,19 @@ def _not_ready(settings: "Settings") -> dict[str, str]:
     }
 
 
-def _draw_up(
-    settings: "Settings", addresses: dict[str, str], started: list[str], seconds: float, waiting: dict[str, str]
-) -> RenderableType:
+def _draw_up(told: dict[str, Any], settings: "Settings") -> RenderableType:
     lines = Table.grid(padding=(0, 2))
-    for name, address in addresses.items():
+    for name, address in told["addresses"].items():
         lines.add_row(name, f"[bold]{address}[/]", f"[dim]{_use(name)}[/]")
-    if started:
-        head = f"[green]Up[/] in {seconds} s: {', '.join(started)} of {settings.environment}."
+    if told["started"]:
+        head = f"[green]Up[/] in {told['seconds']} s: {', '.join(told['started'])} of {settings.environment}."
     else:
         head = f"All services of {settings.environment} were running already; nothing was started."
-    not_ready = [f"[yellow]{name} is not ready[/]: {why}." for name, why in waiting.items()]
+    applied = [f"Applied {told['changed']} changes, as of deployments and schedules."] if told["changed"] else []
+    not_ready = [f"[yellow]{name} is not ready[/]: {why}." for name, why in told["not_ready"].items()]
     secured = [f"Their passwords are in {run_folder(settings) / 'keys.json'}."] if read_keys(settings) else []
-    return Group(
-        head, lines, *not_ready, *secured, "[dim]`perennial down` stops them, `perennial status` shows what they do.[/]"
-    )
+    rest = "[dim]`perennial down` stops them, `perennial status` shows what they do.[/]"
+    return Group(head, *applied, lines, *not_ready, *secured, rest)
 
 
 def _use(name: str) -> str:

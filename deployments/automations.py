@@ -86,13 +86,13 @@ def _deliveries(environment: str, pace: Pace) -> Iterator[AutomationSpec]:
     yield AutomationSpec(
         f"run the pipeline on a delivery that was announced ({environment})",
         "Whoever delivers says that the data of a period is there: live through the period.",
-        of_use_cases(environment, "perennial.delivery.announced", within=pace.quiet, each=PERIOD),
+        of_use_cases(environment, "perennial.delivery.announced", within=pace.quiet, each=(PERIOD,)),
         (StartRun(f"pipeline/{environment}", _occasion()),),
     )
     yield AutomationSpec(
         f"validate a received delivery ({environment})",
         "A run of `ingest` landed something new. The pipeline, which validates by itself, is left alone.",
-        of_use_cases(environment, "perennial.delivery.received", within=pace.quiet, alone=True, each=PERIOD),
+        of_use_cases(environment, "perennial.delivery.received", within=pace.quiet, alone=True, each=(PERIOD,)),
         (StartRun(f"validate/{environment}", _occasion()),),
     )
     yield AutomationSpec(

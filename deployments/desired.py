@@ -114,12 +114,11 @@ def _name(given: Mapping[str, Any]) -> str:
 
 
 def _schedules(settings: Settings, deployments: list[dict[str, Any]]) -> Iterator[Item]:
-    is_active = settings.schedules == "active"
+    """Those of `prefect.yaml` are the safety net of every environment; only those of use cases are paused."""
     for given in deployments:
         for own in given.get("schedules", []):
-            parameters = own.get("parameters", {})
-            yield _schedule(_name(given), own["slug"], own["cron"], parameters, is_active)
-    root = Path(settings.use_cases)
+            yield _schedule(_name(given), own["slug"], own["cron"], own.get("parameters", {}), is_active=True)
+    root, is_active = Path(settings.use_cases), settings.schedules == "active"
     for slug in use_case_slugs(root):
         for flow, cron in load_use_case(root, slug).schedules:
             if cron is not None:

@@ -5,13 +5,13 @@ from datetime import timedelta
 
 from prefect.events.schemas.automations import EventTrigger, Posture
 
-from deployments.triggers import NAME, RESOURCE, Pace, of_runs, of_use_cases
+from deployments.triggers import NAME, PERIOD, RESOURCE, SOURCE, Pace, of_runs, of_use_cases
 from perennial.periods import Every, format_duration
 
 Notice = tuple[str, str, EventTrigger, str]
 """What it is about, its description, what fires it, and what people are told."""
 EXPECTED = {Every.DAY: timedelta(hours=36), Every.MONTH: timedelta(days=35), Every.YEAR: timedelta(days=380)}
-"""Time after a delivery within which the next must come, by the length of the use case's periods."""
+"""Time after a delivery of a source within which its next must come, by the length of the use case's periods."""
 
 
 def notices(environment: str, pace: Pace) -> Iterator[Notice]:
@@ -78,7 +78,7 @@ def _of_models(environment: str, pace: Pace) -> Iterator[Notice]:
     yield (
         "a delivery was refused",
         "It broke its contract beyond what is declared; nothing of it was written.",
-        of_use_cases(environment, "perennial.delivery.refused", within=pace.nagging),
+        of_use_cases(environment, "perennial.delivery.refused", within=pace.nagging, each=(SOURCE, PERIOD)),
         "{{ event.payload.reason }}",
     )
 
@@ -127,12 +127,19 @@ def _of_missing_deliveries(environment: str, pace: Pace) -> Iterator[Notice]:
     for every, limit in EXPECTED.items():
         labels = {"perennial.every": every.value}
         trigger = of_use_cases(
-            environment, accepted, labels=labels, after={accepted}, posture=Posture.Proactive, within=limit
+            environment,
+            accepted,
+            labels=labels,
+            after={accepted},
+            posture=Posture.Proactive,
+            within=limit,
+            each=(SOURCE,),
         )
         yield (
             f"no delivery for a {every.value}",
-            f"Nothing was accepted for {format_duration(limit)} after the last delivery of a use case that lives by "
-            f"the {every.value}.",
+            f"Nothing of a source was accepted for {format_duration(limit)} after its last delivery, in a use case "
+            f"that lives by the {every.value}.",
             trigger,
-            f"{{{{ event.resource.name }}}} had no delivery for {format_duration(limit)}.",
+            f"{{{{ event.resource.name }}}} had no delivery of {{{{ event.resource['{SOURCE}'] }}}} for "
+            f"{format_duration(limit)}.",
         )

@@ -13,11 +13,27 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock, SlackWe
 from pydantic import SecretStr
 
 from blocks.documents import environment_name
+from perennial.settings import Settings
 
 SLACK = "PERENNIAL_SLACK_WEBHOOK"
 """Address of an incoming webhook of Slack, or of what takes the same (Mattermost, Rocket.Chat, Discord's `/slack`)."""
 EMAIL = "PERENNIAL_EMAIL"
 """Mail server, login and people as one Apprise address: mailtos://user:password@host?from=ml@host&to=team@host"""
+
+
+def untold(settings: Settings) -> str:
+    """Say that nobody is told of what an environment does by itself, and how somebody would be; empty where it is well.
+
+    In dev, and where schedules are paused and nobody is asked, whoever runs something looks at it.
+    """
+    is_live = settings.approval == "person" or (settings.schedules == "active" and settings.environment != "dev")
+    if settings.notifications or not is_live:
+        return ""
+    name = settings.environment
+    return (
+        f"Nobody is told of failed runs, refused deliveries or promotions that wait in `{name}`. Write `notifications: "
+        f"[custom-webhook/slack-{name}]` into its document, and give `{SLACK}` to `perennial apply --env {name}`."
+    )
 
 
 def notification_blocks(environment: str, variables: Mapping[str, str] | None = None) -> dict[str, NotificationBlock]:

@@ -12,6 +12,7 @@ RESOURCE = "prefect.resource.id"
 NAME = "prefect.resource.name"
 ROLE = "prefect.resource.role"
 PERIOD = "perennial.period"
+SOURCE = "perennial.source"
 
 
 @dataclass(frozen=True)
@@ -36,18 +37,18 @@ def of_use_cases(
     *expected: str,
     labels: dict[str, Any] | None = None,
     alone: bool = False,
-    each: str = RESOURCE,
+    each: tuple[str, ...] = (),
     **more: Any,
 ) -> EventTrigger:
     """Fire for each use case on its events; `alone` only on those of a deployment's own run, not of a subflow.
 
-    With `each` they are told apart by one more label, as the period; events without it are told apart no further.
+    With `each` they are told apart by more labels, as the period; events without one are told apart no further.
     """
     return EventTrigger(
         match={RESOURCE: "perennial.use-case.*", "perennial.environment": environment, **(labels or {})},
         match_related=of_deployment(environment) if alone else {},
         expect=set(expected),
-        for_each={RESOURCE, each},
+        for_each={RESOURCE, *each},
         threshold=1,
         **more,
     )

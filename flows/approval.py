@@ -15,6 +15,7 @@ from perennial.records import Answered, Judged, Promoted
 from perennial.release.releases import approval_of
 from tasks.artifacts import approval_request
 from tasks.events import announce
+from tasks.news import question_of
 from tasks.promotion import answer_heard_by_nobody, record_answer
 
 _POLLING = 5
@@ -48,8 +49,7 @@ def ask_person(this: Occasion, promoted: Promoted, judged: Judged, is_past: bool
     known = approval_of(judged, this.workspace.state())
     if known and known.approved:
         return Reply(known, this.as_of if is_past else now())
-    told = {"version": judged.version, "source": promoted.source.environment, "run": str(flow_run.id)}
-    announce(this.workspace, "approval.requested", f"{judged.model}/{flow_run.id}", told)
+    announce(this.workspace, *question_of(judged, promoted, str(flow_run.id)))
     answer = _wait(approval_request(promoted, judged, settings, this.slug), settings.approval_timeout.total_seconds())
     record = Answered(
         model=judged.model,

@@ -8,7 +8,7 @@ from flows.entry import main
 from flows.occasion import Occasion, occasion
 from flows.policy import POLICY
 from perennial.records import Measured
-from tasks.artifacts import drift_rows, measurement_report, publish_link, publish_markdown, publish_table
+from tasks.artifacts import drift_rows, measurement_report, publish_markdown, publish_report, publish_table
 from tasks.events import tell
 from tasks.monitoring import measure_period
 
@@ -33,8 +33,8 @@ def _show(this: Occasion, measured: Measured) -> None:
     publish_markdown(this.slug, "measurement", measurement_report(measured), f"Measurement of {about}")
     publish_table(this.slug, "drift", drift_rows(measured), f"Drift of {about}")
     if measured.report:
-        link = this.workspace.store.uri(measured.report)
-        publish_link(this.slug, "report", link, "Evidently report", f"Sampled distributions of {about}")
+        place = this.workspace.store.uri(measured.report)
+        publish_report(this.slug, place, f"Evidently report with sampled distributions of {about}: {place}")
 
 
 if __name__ == "__main__":

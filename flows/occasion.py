@@ -1,7 +1,7 @@
 """What a run is about: one use case, one period, one moment; the only place that settles the latter two."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -53,8 +53,8 @@ def occasion(use_case: str, period: str | None = None, as_of: datetime | None = 
     """Settle what a run is about, tag the run with it, and attach the text of an error to the run.
 
     The period is by default the newest that has ended. The moment is by default the one for which the run was
-    scheduled, so that a late or repeated run decides as the first would have; UTC where it names no zone. At its end
-    the run shows the numbers of its journal entries, with links to the model's version and the report.
+    scheduled, so that a late or repeated run decides as the first would have; UTC where it names no zone. At its end,
+    a bad one too, the run shows the numbers of its journal entries, with links to the model's version and the report.
 
     Raises:
         NotYet: The moment is in the future.
@@ -66,7 +66,10 @@ def occasion(use_case: str, period: str | None = None, as_of: datetime | None = 
     try:
         with keeping_secrets():
             yield Occasion(workspace, chosen, moment)
-    except PerennialError as error:
-        artifacts.publish_markdown(use_case, "error", artifacts.failure_report(error), "Why the run failed")
+    except Exception as error:
+        with suppress(Exception):  # what ended the run is what it fails with, not what could not be shown
+            artifacts.publish_journal(workspace, moment)
+        if isinstance(error, PerennialError):
+            artifacts.publish_markdown(use_case, "error", artifacts.failure_report(error), "Why the run failed")
         raise
     artifacts.publish_journal(workspace, moment)

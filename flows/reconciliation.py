@@ -15,9 +15,11 @@ from perennial.use_case_file import use_case_slugs
 from perennial.watch.lost_runs import check_patience
 from perennial.workspace import Workspace
 from tasks.artifacts import publish_markdown
+from tasks.lost_runs import mend_runs
 from tasks.making_good import MadeGood, Part
-from tasks.reconciliation import follow_rollout, mend_runs, start_hosting, start_overdue, tell_again
+from tasks.reconciliation import follow_rollout, start_hosting, start_overdue, start_validations
 from tasks.registration import project_aliases
+from tasks.retelling import tell_again
 from tasks.rollout import correct_predictions, guard_release, show_corrections
 
 SLOWEST_HEARTBEAT = 180
@@ -34,9 +36,9 @@ def reconcile(use_case: str | None = None, patience: float = 900) -> list[str]:
 
     1. Free the slots of lost runs, and start crashed ones again, a bounded number of times.
     2. Take the steps of a trial or rollback that are due.
-    3. Start every retraining, and follow every trial and cluster, that nobody works on.
+    3. Validate what nobody judged; start every retraining, and follow every trial and cluster, that nobody works on.
     4. Score again what withdrawn releases wrote.
-    5. Tell again the newest news that the server never heard.
+    5. Tell again the newest news, and what waits for a person, where the server never heard of it.
     6. Let the registry's aliases say what the journal says.
 
     What failed fails the run at its end, after all parts. A run that is silent for `patience` seconds counts as lost.
@@ -57,6 +59,7 @@ def _follow(slug: str, made: MadeGood) -> list[str]:
         ws = this.workspace
         parts: dict[str, Part] = {
             "what serves": partial(_guard, ws),
+            "deliveries": partial(start_validations, ws),
             "retrainings": partial(start_overdue, ws),
             "the trial": partial(follow_rollout, ws),
             "the service's cluster": partial(start_hosting, ws),

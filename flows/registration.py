@@ -9,7 +9,7 @@ from flows.occasion import Occasion, occasion
 from flows.policy import POLICY
 from perennial.errors import Permanent
 from perennial.records import Answer, Judged, Registered, Trained
-from tasks.artifacts import gate_report, publish_link, publish_markdown, registry_link
+from tasks.artifacts import gate_report, publish_markdown, publish_version
 from tasks.events import announce
 from tasks.registration import judge_challenger, project_aliases, register_model
 
@@ -41,7 +41,7 @@ def show_verdict(this: Occasion, registered: Registered, judged: Judged) -> None
     """Show the verdict and where the version is seen, and tell what the gate said."""
     answer = judged.verdict.answer
     publish_markdown(this.slug, "gate", gate_report(judged), f"Gate: {answer} for version {judged.version}")
-    _link(this, registered)
+    publish_version(this.workspace.settings, this.slug, registered.version)
     told = {"version": judged.version, "model": judged.model, "reasons": list(judged.verdict.reasons)}
     announce(this.workspace, _EVENTS[answer], f"{judged.model}/{judged.against}/{judged.gate}", told)
 
@@ -51,11 +51,6 @@ def _followed(this: Occasion, trained: Trained) -> Judged | None:
     if trained.model not in {one.model for one in state.released}:
         return None
     return next((one for one in reversed(state.judged) if one.model == trained.model), None)
-
-
-def _link(this: Occasion, registered: Registered) -> None:
-    link, about = registry_link(this.workspace.settings, this.slug, registered.version), f"version {registered.version}"
-    publish_link(this.slug, "model", link, f"{this.slug}, {about}", f"Model card, metrics and plots of {about}")
 
 
 def _newest(this: Occasion) -> Trained:

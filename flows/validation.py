@@ -12,7 +12,7 @@ from perennial.data.landing import WHOLE, newest_received
 from perennial.errors import Permanent
 from perennial.records import Accepted, Received
 from tasks.artifacts import delivery_report, publish_markdown
-from tasks.events import announce, tell
+from tasks.events import tell
 from tasks.validation import accept_delivery
 
 
@@ -41,8 +41,7 @@ def _accept(this: Occasion, received: Received) -> Accepted:
     try:
         return accept_delivery(this.workspace, received, this.as_of)
     except DeliveryRefused as refusal:
-        told = {"source": received.source, "period": received.period, "reason": str(refusal)}
-        announce(this.workspace, "delivery.refused", f"{received.source}/{received.digest}", told)
+        tell(this.workspace, refusal.refused, this.as_of)
         raise
 
 

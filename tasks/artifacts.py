@@ -36,6 +36,7 @@ from perennial.records import (
 )
 from perennial.settings import Settings
 from perennial.workspace import Workspace
+from tasks.links import address, linked, run_link, version_in_mlflow, version_link
 
 _MARKS = {Answer.PASS: "✅", Answer.FAIL: "❌", Answer.INCONCLUSIVE: "❔"}
 _LEVELS = {Level.INFO: "ℹ️", Level.WARNING: "⚠️", Level.ALERT: "🚨"}  # noqa: RUF001
@@ -152,12 +153,12 @@ def promotion_report(promoted: Promoted, judged: Judged) -> str:
 
 def approval_request(promoted: Promoted, judged: Judged, settings: Settings, use_case: str) -> str:
     """The question to a person: what is to serve, why the gate passed it, and where to look before answering."""
-    link = registry_link(settings, use_case, judged.version)
+    card = linked("card, metrics and plots", version_link(settings, use_case, judged.version))
     return "\n\n".join(
         [
             f"# May version {judged.version} of {use_case} serve in {settings.environment}?",
             f"It was promoted from {promoted.source.environment}, version {promoted.source.version}. "
-            f"Look at its [card, metrics and plots]({link}) first.",
+            f"Look at its {card} first.",
             promotion_report(promoted, judged),
             gate_report(judged),
         ]
@@ -175,11 +176,14 @@ def journal_report(entries: Sequence[Entry], settings: Settings, use_case: str) 
 def _seen_at(record: Record, settings: Settings, use_case: str) -> str:
     match record:
         case Registered(version=version, run=run):
-            return f"[version {version}]({registry_link(settings, use_case, version)}) in MLflow, run `{run}`"
+            return (
+                f"{version_in_mlflow(settings, use_case, version)}, {linked(f'run `{run}`', run_link(settings, run))}"
+            )
         case Judged(version=version) | Released(version=version) | Predicted(version=version):
-            return f"[version {version}]({registry_link(settings, use_case, version)}) in MLflow"
+            return version_in_mlflow(settings, use_case, version)
         case Measured(report=str() as report):
-            return f"[Evidently report]({settings.storage_root}/{report})"
+            place = f"{settings.storage_root}/{report}"
+            return f"[Evidently report]({address(place)}), `{place}`"
         case Trained(model=model) | Promoted(model=model):
             return f"model `{model[:16]}`"
         case Received(path=path):
@@ -206,13 +210,6 @@ def drift_rows(measured: Measured) -> list[dict[str, Any]]:
     """Population stability index per feature and of the score, the largest first, undefined ones on top."""
     ordered = sorted(measured.drift.items(), key=lambda one: (one[1] is not None, -(one[1] or 0.0)))
     return [{"feature": name, "psi": _value(value)} for name, value in ordered]
-
-
-def registry_link(settings: Settings, use_case: str, version: int) -> str:
-    """Return where a version is seen: at the tracking server, or at the one that `perennial ui` opens here."""
-    served = settings.mlflow_tracking_uri.startswith("http")
-    server = settings.mlflow_tracking_uri.rstrip("/") if served else "http://127.0.0.1:5000"
-    return f"{server}/#/models/{use_case}/versions/{version}"
 
 
 def failure_report(error: PerennialError) -> str:
@@ -257,6 +254,21 @@ def publish_table(use_case: str, kind: str, rows: list[dict[str, Any]], descript
 def publish_link(use_case: str, kind: str, link: str, text: str, description: str) -> None:
     """Attach a link to the present run."""
     create_link_artifact(link, link_text=text, key=f"{use_case}-{kind}", description=description)
+
+
+def publish_version(settings: Settings, use_case: str, version: int) -> None:
+    """Attach the way to a version's card, metrics and plots to the present run."""
+    about, link = f"Model card, metrics and plots of version {version}", version_link(settings, use_case, version)
+    if link:
+        publish_link(use_case, "model", link, f"{use_case}, version {version}", about)
+    else:
+        text = f"Version {version} of `{use_case}` is registered; `perennial up` starts the server that shows it."
+        publish_markdown(use_case, "model", text, about)
+
+
+def publish_report(use_case: str, place: str, about: str) -> None:
+    """Attach a report to the present run, with its address as text: browsers open no file from another page."""
+    publish_link(use_case, "report", address(place), place, about)
 
 
 def publish_journal(workspace: Workspace, as_of: datetime) -> None:

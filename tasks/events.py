@@ -27,8 +27,8 @@ def announce(
     """Emit `perennial.<event>` for a use case.
 
     Args:
-        workspace: Whose news; its environment, the length of its periods and the period that it is about are labels of
-            the resource, for automations to match and to tell apart.
+        workspace: Whose news; its environment, the length of its periods, and the period and source that it is about,
+            are labels of the resource, for automations to match and to tell apart.
         event: Noun and past participle, as `drift.detected`.
         about: What it is about, as the number or digest of a record: with the event it makes the id.
         payload: A few plain values.
@@ -42,7 +42,7 @@ def announce(
             "prefect.resource.name": slug,
             "perennial.environment": workspace.settings.environment,
             "perennial.every": workspace.use_case.every.value,
-            **({"perennial.period": payload["period"]} if "period" in payload else {}),
+            **{f"perennial.{name}": payload[name] for name in ("period", "source") if name in payload},
         },
         occurred=occurred,
         payload=payload,

@@ -7,17 +7,21 @@ from perennial.records import (
     Accepted,
     AnswersAudited,
     AnswersCollected,
+    Judged,
     Level,
     Measured,
     PredictionsCorrected,
     ProbationEnded,
     Promoted,
     Record,
+    Refused,
     Released,
+    RetrainingEnded,
     RolloutEnded,
     RolloutStarted,
     Verdict,
 )
+from perennial.retraining import Outcome
 from perennial.watch.service_findings import service_finding
 
 
@@ -40,12 +44,22 @@ def news_of(record: Record, as_of: datetime) -> list[News]:
     return [News(*one) for one in told]
 
 
+def question_of(judged: Judged, promoted: Promoted, run: str) -> News:
+    """Return what a person is asked by a run that waits: whether a promoted version may serve."""
+    told = {"version": judged.version, "source": promoted.source.environment, "run": run}
+    return News("approval.requested", f"{judged.model}/{run}", told)
+
+
 def _news(record: Record) -> list[News]:
     match record:
         case Accepted():
             told = {"source": record.source, "period": record.period, "rows": record.rows}
             about = f"{record.source}/{record.partition}"
             return [News("delivery.accepted", about, {**told, "quarantined": record.quarantined})]
+        case Refused():
+            told = {"source": record.source, "period": record.period, "reason": record.summary}
+            about = f"{record.source}/{record.period}/{record.revision}/{record.digest}/{record.contract}"
+            return [News("delivery.refused", about, told)]
         case Released():
             told = {"version": record.version, "replaces": record.replaces, "model": record.model}
             news = [News("model.released", str(record.number), {**told, "reason": record.reason})]
@@ -58,6 +72,8 @@ def _news(record: Record) -> list[News]:
             return [News("promotion.received", f"{record.model}/{record.trained.labels}", told)]
         case Measured():
             return _findings(record)
+        case RetrainingEnded(outcome=Outcome.ABANDONED):
+            return [News("retraining.abandoned", f"{record.request}/{record.claim}", {"reason": record.reason})]
         case AnswersAudited() | AnswersCollected():
             return _of_answers(record)
         case RolloutStarted() | RolloutEnded() | ProbationEnded() | PredictionsCorrected():

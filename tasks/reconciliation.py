@@ -1,51 +1,38 @@
-"""The tasks that make good what events did not do, and that find lost runs; what to do, `perennial.watch` decides."""
+"""The tasks that make good what events did not start; what to start, `perennial.watch` decides."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import Any
-from uuid import UUID
 
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import FlowRunFilter
-from prefect.client.schemas.objects import FlowRun, State
-from prefect.runtime import flow_run
-from prefect.states import Crashed, Scheduled
 
 from perennial.periods import Period
+from perennial.records import Entry
 from perennial.retraining import Outcome
 from perennial.watch.claims import TRIES, Suppressed
-from perennial.watch.lost_runs import FORGOTTEN, RunSeen, mend
-from perennial.watch.reconciliation import Overdue, is_remembered, latest_news, overdue, unasked
+from perennial.watch.reconciliation import Overdue, is_settled, overdue, unasked
+from perennial.watch.unjudged import unjudged
 from perennial.workspace import Workspace
 from tasks import policies
-from tasks.events import announce, event_id
+from tasks.events import tell
 from tasks.hosting import is_hosted
-from tasks.news import News, news_of
 from tasks.policies import task
 from tasks.retraining import claim_retraining, life_of
-from tasks.starting import deployed, is_under_way, start_once
-
-_PAGE = 50
-"""As many events as the server returns at once."""
+from tasks.server import began
+from tasks.starting import Start, is_under_way, start_once
 
 
-@task(**policies.TALKING, task_run_name="mend lost runs")
-def mend_runs(environment: str, patience: timedelta) -> list[str]:
-    """Mark lost runs as crashed and start crashed ones again; returns what was done."""
-    done = []
+@task(**policies.TALKING, task_run_name="validate what nobody judged")
+def start_validations(workspace: Workspace) -> list[str]:
+    """Start a validation of each period whose newest delivery nobody judged, once: it ends as it would by the event."""
+    journal, sources = workspace.journal, workspace.use_case.sources
     with get_client(sync_client=True) as client:
-        now = _now(client)
-        for run in _runs(client, environment, now):
-            mending = mend(_seen(client, run), now, patience)
-            if mending is None:
-                continue
-            crashes = mending.action == "crash"
-            state: State[None] = Crashed(message=mending.reason) if crashes else Scheduled(message=mending.reason)
-            client.set_flow_run_state(run.id, state, force=True)
-            done.append(f"{mending.action} `{run.name}`: {mending.reason}")
-    return done
+        now = began(client)
+        found = unjudged(journal.entries(), sources)
+        due = {period: entry for period, entry in found.items() if is_settled(journal.written_at(entry), now)}
+        if not due or is_under_way(client, workspace, "validate"):
+            return []
+        started = [period for period, entry in due.items() if _validate(client, workspace, period, entry) == "started"]
+    return [f"validate the delivery of {period}, which nobody judged" for period in started]
 
 
 @task(**policies.TALKING, task_run_name="start what is overdue")
@@ -53,13 +40,13 @@ def start_overdue(workspace: Workspace) -> list[str]:
     """Ask the policy what nobody asked it, and start or give up each retraining that nobody works on."""
     from perennial.watch.policy import record_decision
 
-    question = unasked(workspace.journal.entries())
-    if question:
-        record_decision(workspace, *question)
-    state = workspace.state()
     with get_client(sync_client=True) as client:
+        now, question = began(client), unasked(workspace.journal.entries())
+        if question and is_settled(workspace.journal.written_at(question[1]), now):
+            period, measured = question
+            record_decision(workspace, period, measured.at)
+        state = workspace.state()
         holders = {one.claim.holder for one in state.requests.values() if one.is_open and one.claim}
-        now = _now(client)
         lives = {holder: life_of(client, workspace, holder, now) for holder in holders}
         found = overdue(state, lives, now)
         done = [_start(client, workspace, one) if one.action == "start" else _abandon(workspace, one) for one in found]
@@ -90,35 +77,15 @@ def start_hosting(workspace: Workspace) -> list[str]:
         return []
     with get_client(sync_client=True) as client:
         if not is_under_way(client, workspace, "host"):
-            what = f"{deployment}/{slug}/{_now(client):%Y%m%d%H%M}"
+            what = f"{deployment}/{slug}/{began(client):%Y%m%d%H%M}"
             start_once(client, workspace, deployment, {"use_case": slug}, what)
     return []
 
 
-@task(**policies.TALKING, task_run_name="tell what was lost")
-def tell_again(workspace: Workspace) -> list[str]:
-    """Announce the newest news again where the server has no event of them, as of when they happened.
-
-    What is older than the server's memory is no news: nobody can say whether it was told.
-    """
-    news: dict[str, tuple[News, datetime]] = {}
-    with get_client(sync_client=True) as client:
-        now = _now(client)
-        for entry in latest_news(workspace.journal.entries()):
-            written = workspace.journal.written_at(entry)
-            told = news_of(entry.record, entry.at) if is_remembered(written, now) else []
-            news |= {str(event_id(workspace, one.event, one.about)): (one, written) for one in told}
-        known = _known(client, list(news))
-    lost = [one for key, one in news.items() if key not in known]
-    for one, written in lost:
-        announce(workspace, one.event, one.about, one.payload, written)
-    return [f"tell `{one.event}` again: {one.about}" for one, _ in lost]
-
-
-def _known(client: SyncPrefectClient, wanted: list[str]) -> set[str]:
-    """Return which events of some ids the server has; it answers so many at a time."""
-    pages = [wanted[start : start + _PAGE] for start in range(0, len(wanted), _PAGE)]
-    return {one["id"] for page in pages for one in _events(client, {"id": {"id": page}}, len(page))}
+def _validate(client: SyncPrefectClient, workspace: Workspace, period: str, received: Entry) -> Start:
+    slug, deployment = workspace.use_case.slug, f"validate/{workspace.settings.environment}"
+    parameters = {"use_case": slug, "period": period, "as_of": received.at.isoformat()}
+    return start_once(client, workspace, deployment, parameters, f"{deployment}/{slug}/{received.seq}", tries=1)
 
 
 def _start(client: SyncPrefectClient, workspace: Workspace, due: Overdue) -> str | None:
@@ -141,58 +108,5 @@ def _abandon(workspace: Workspace, due: Overdue) -> str | None:
     held = request.claim or claim_retraining(workspace, Period.parse(request.decided.period), request.at)
     if isinstance(held, Suppressed):
         return None
-    end(workspace, held, Outcome.ABANDONED, due.reason)
-    told = {"period": request.decided.period, "as_of": request.at.isoformat(), "reason": due.reason}
-    announce(workspace, "retraining.abandoned", f"{request.number}/{held.number}", told)
+    tell(workspace, end(workspace, held, Outcome.ABANDONED, due.reason), request.at)
     return f"abandon the retraining of entry {request.number}: {due.reason}"
-
-
-def _now(client: SyncPrefectClient) -> datetime:
-    """Return when this run began, by the server's clock."""
-    state = client.read_flow_run(UUID(flow_run.id)).state
-    assert state
-    return state.timestamp
-
-
-def _runs(client: SyncPrefectClient, environment: str, now: datetime) -> Iterator[FlowRun]:
-    """Yield the runs of the environment's deployments, this one apart, and then the running parts of runs."""
-    recent = {"expected_start_time": {"after_": now - 2 * FORGOTTEN}}
-    wanted: dict[str, Any] = {"state": {"type": {"any_": ["PENDING", "RUNNING", "CRASHED"]}}, **recent}
-    ours = deployed(environment)
-    tops = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted), deployment_filter=ours)
-    yield from (one for one in tops if str(one.id) != flow_run.id)
-    parts: dict[str, Any] = {"state": {"type": {"any_": ["RUNNING"]}}, "tags": {"all_": [environment]}, **recent}
-    running = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(parts))
-    yield from (one for one in running if one.parent_task_run_id and one.parameters.get("use_case") in one.tags)
-
-
-def _seen(client: SyncPrefectClient, run: FlowRun) -> RunSeen:
-    assert run.state
-    beats = _events(
-        client,
-        {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": {"id": [f"prefect.flow-run.{run.id}"]}},
-        1,
-    )
-    states = client.read_flow_run_states(run.id)
-    return RunSeen(
-        run=str(run.id),
-        state=run.state.type.value,  # type: ignore[arg-type]
-        since=run.state.timestamp,
-        heartbeat=datetime.fromisoformat(beats[0]["occurred"]) if beats else None,
-        crashes=sum(one.type.value == "CRASHED" for one in states),
-        parent_ended=_parent_ended(client, run),
-    )
-
-
-def _parent_ended(client: SyncPrefectClient, run: FlowRun) -> bool | None:
-    if run.parent_task_run_id is None:
-        return None
-    parent = client.read_task_run(run.parent_task_run_id).flow_run_id
-    state = client.read_flow_run(parent).state if parent else None
-    return bool(state and state.is_final())
-
-
-def _events(client: SyncPrefectClient, wanted: dict[str, Any], limit: int) -> list[dict[str, Any]]:
-    body = {"filter": {"occurred": {}, "order": "DESC", **wanted}, "limit": limit}
-    found: list[dict[str, Any]] = client.request("POST", "/events/filter", json=body).json()["events"]
-    return found

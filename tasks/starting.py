@@ -26,7 +26,12 @@ class NotDeployed(Permanent):
 
 
 def start_once(
-    client: SyncPrefectClient, workspace: Workspace, deployment: str, parameters: dict[str, Any], what: str
+    client: SyncPrefectClient,
+    workspace: Workspace,
+    deployment: str,
+    parameters: dict[str, Any],
+    what: str,
+    tries: int = TRIES,
 ) -> Start:
     """Start a run of a deployment for something, unless one waits or works; where it has ended, another.
 
@@ -36,12 +41,12 @@ def start_once(
     Raises:
         NotDeployed: There is no such deployment.
     """
-    keys = [f"{what}/{count}" for count in range(TRIES)]
+    keys = [f"{what}/{count}" for count in range(tries)]
     wanted = FlowRunFilter.model_validate({"idempotency_key": {"any_": keys}})
     before = client.read_flow_runs(flow_run_filter=wanted)
     if any(not (one.state and one.state.is_final()) for one in before):
         return "under way"
-    if len(before) >= TRIES:
+    if len(before) >= tries:
         return "used up"
     key = keys[len(before)]
     try:

@@ -7,6 +7,7 @@ A server that the environment names elsewhere (`prefect_api_url`, `mlflow_tracki
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from blocks.stack import MLFLOW, PREFECT, WORKER, Service, Stack, connected, read_stack
 from deployments.services.application import apply_environment, last_heartbeat
@@ -20,6 +21,15 @@ LOOPBACK = "127.0.0.1"
 _PREFERRED = {PREFECT: 4200, MLFLOW: 5000}
 _HEALTH = {PREFECT: "/api/health", MLFLOW: "/health"}
 _PATIENCE = 180
+
+
+class BroughtUp(NamedTuple):
+    """What had to be done so that all of it runs."""
+
+    started: list[str]
+    """Names of services; none when all of them ran."""
+    changed: int
+    """How much the server had otherwise than the code declares it."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +54,16 @@ class Place:
         return choose_port(self.host, (*had, _PREFERRED[name]))
 
 
-def bring_up(settings: Settings, place: Place, tell: Callable[[str], object] = lambda _: None) -> list[str]:
-    """Let the servers, a worker and the online services of an environment run on this machine.
+def bring_up(settings: Settings, place: Place, tell: Callable[[str], object] = lambda _: None) -> BroughtUp:
+    """Let the servers, a worker and the online services of an environment run on this machine, as the code says now.
 
     What runs and answers is left alone; what has ended or hangs is started again, at its old address where that is
-    free. All of it outlives this process.
+    free. All of it outlives this process. The environment is applied each time: a use case may be new.
 
     Args:
         settings: The environment.
         place: Where servers that have to be started listen.
         tell: Gets a sentence on each step, for people.
-
-    Returns:
-        Names of the services that were started; none when all of it ran.
 
     Raises:
         MissingDatabase: Outside dev, and nobody said where the databases are.
@@ -65,15 +72,14 @@ def bring_up(settings: Settings, place: Place, tell: Callable[[str], object] = l
     with changing(settings):
         stack, started = _servers_up(settings, place, tell)
         with connected(settings):
-            worker = stack.running(WORKER)
-            api, registry = _addresses(settings, stack)
-            if started or worker is None or worker.uses != (api, registry):
-                tell(f"Applying the environment {settings.environment} ...")
-                apply_environment(settings)
-                _worker_up(settings, stack, api, registry)
+            tell(f"Applying the environment {settings.environment} ...")
+            changed = apply_environment(settings)
+            launch, worker = worker_launch(settings, *_addresses(settings, stack)), stack.running(WORKER)
+            if started or worker is None or worker.uses != launch.uses:
+                _worker_up(settings, stack, launch)
                 started.append(WORKER)
         started += services_up(settings, stack, tell)
-    return started
+    return BroughtUp(started, changed)
 
 
 def _servers_up(settings: Settings, place: Place, tell: Callable[[str], object]) -> tuple[Stack, list[str]]:
@@ -90,9 +96,9 @@ def _servers_up(settings: Settings, place: Place, tell: Callable[[str], object])
     return stack, started
 
 
-def _worker_up(settings: Settings, stack: Stack, api: str, registry: str) -> None:
+def _worker_up(settings: Settings, stack: Stack, launch: Launch) -> None:
     before = last_heartbeat(settings)
-    worker = replace(stack, worker_launch(settings, api, registry), settings)
+    worker = replace(stack, launch, settings)
     wait_until(worker, "online", lambda: last_heartbeat(settings) != before, _PATIENCE)
 
 

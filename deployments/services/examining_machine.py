@@ -152,4 +152,14 @@ def _pid_files(settings: Settings) -> Iterator[Finding]:
         yield ok("services", f"Running on this machine: {running}.")
 
 
-CHECKS: tuple[Check, ...] = (_storage, _disk, _secrets, _pid_files)
+def _notifications(settings: Settings) -> Iterator[Finding]:
+    from deployments.notifications import untold
+
+    if silence := untold(settings):
+        happened, remedy = silence.split(". ", 1)
+        yield problem("notifications", f"{happened}.", remedy)
+    elif settings.notifications:
+        yield ok("notifications", f"People are told through {', '.join(settings.notifications)}.")
+
+
+CHECKS: tuple[Check, ...] = (_storage, _disk, _secrets, _notifications, _pid_files)

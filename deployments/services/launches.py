@@ -128,7 +128,7 @@ def worker_launch(settings: Settings, api: str, registry: str) -> Launch:
     command = ["nice", "-n", "5", "env", "--default-signal=INT,QUIT"]
     command += [sys.executable, "-m", "prefect", "worker", "start"]
     command += ["--pool", pool_name(settings), "--name", worker_name(settings)]
-    return Launch(WORKER, tuple(command), of_worker(variables), uses=(api, registry))
+    return Launch(WORKER, tuple(command), of_worker(variables), uses=(api, registry, settings.work_pool))
 
 
 def serving_launch(settings: Settings, use_case: UseCase, host: str, port: int, replicas: int) -> Launch:

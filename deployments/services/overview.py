@@ -70,9 +70,9 @@ def _memory(process: psutil.Process) -> int:
 
 
 def _deployments(client: Any, settings: Settings) -> list[dict[str, Any]]:
-    from prefect.client.schemas.filters import DeploymentFilter
+    from tasks.starting import deployed
 
-    wanted = DeploymentFilter.model_validate({"name": {"any_": [settings.environment]}})
+    wanted = deployed(settings.environment)
     found = client.read_deployments(deployment_filter=wanted, limit=200)
     flows = {one.id: one.name for one in client.read_flows(deployment_filter=wanted, limit=200)}
     rows = [

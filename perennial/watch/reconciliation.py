@@ -13,18 +13,23 @@ from perennial.records import (
     PredictionsCorrected,
     ProbationEnded,
     Record,
+    Refused,
     Released,
     RetrainingDecided,
+    RetrainingEnded,
     RolloutEnded,
     RolloutStarted,
 )
+from perennial.retraining import Outcome
 from perennial.state import Request, State
 from perennial.watch.claims import TRIES, Life
 from perennial.watch.service_findings import service_finding
 
-_TOLD = (Accepted, Measured, Released, RolloutStarted, RolloutEnded, ProbationEnded, PredictionsCorrected)
+_TOLD = (Accepted, Refused, Measured, Released, RolloutStarted, RolloutEnded, ProbationEnded, PredictionsCorrected)
 REMEMBERED = timedelta(days=6)
 """Prefect's server keeps events for seven days, where nobody says otherwise."""
+SETTLED = timedelta(minutes=10)
+"""What was written more lately may be a step of a run that goes on."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,12 @@ class Overdue:
     reason: str
 
 
-def unasked(entries: Iterable[Entry]) -> tuple[Period, datetime] | None:
-    """Return period and moment of the newest measurement if the policy was not asked what follows from it."""
-    question: tuple[Period, datetime] | None = None
+def unasked(entries: Iterable[Entry]) -> tuple[Period, Entry] | None:
+    """Return the newest measurement, with its period, if the policy was not asked what follows from it."""
+    question: tuple[Period, Entry] | None = None
     for entry in entries:
         if isinstance(entry.record, Measured):
-            question = Period.parse(entry.record.period), entry.at
+            question = Period.parse(entry.record.period), entry
         elif isinstance(entry.record, RetrainingDecided) and question and entry.record.period == question[0].label:
             question = None
     return question
@@ -63,14 +68,25 @@ def is_remembered(written: datetime, now: datetime) -> bool:
     return now - written < REMEMBERED
 
 
+def is_settled(written: datetime, now: datetime) -> bool:
+    """Say whether what was written at a moment is no longer a step of a run that goes on, which asks by itself."""
+    return now - written >= SETTLED
+
+
 def latest_news(entries: Iterable[Entry]) -> list[Entry]:
-    """Return the newest entry of each kind that events tell of, for those whose event was lost."""
-    newest = {type(entry.record): entry for entry in entries if _is_news(entry.record)}
+    """Return the newest entry of each kind, and source, that events tell of, for those whose event was lost."""
+    newest = {_of_which(entry.record): entry for entry in entries if _is_news(entry.record)}
     return sorted(newest.values(), key=lambda entry: entry.seq)
 
 
 def _is_news(record: Record) -> bool:
+    if isinstance(record, RetrainingEnded):
+        return record.outcome is Outcome.ABANDONED
     return isinstance(record, _TOLD) or service_finding(record) is not None
+
+
+def _of_which(record: Record) -> tuple[str, str]:
+    return record.kind, record.source if isinstance(record, Accepted | Refused) else ""
 
 
 def _overdue(request: Request, lives: Mapping[str, Life], now: datetime) -> Overdue | None:

@@ -21,6 +21,7 @@ from deployments.item import AUTOMATION, BLOCK, DEPLOYMENT, KINDS, LIMIT, SCHEDU
 from deployments.observed import SomebodyElses
 from deployments.plan import Change
 from deployments.server import NoServerKnown, NotAllowed, ServerAway, server_of
+from deployments.services.overview import server_overview
 from perennial.settings import Settings
 from tests.builders import make_use_case
 from tests.servers import PERENNIAL, Server, free_port, running_server, until
@@ -121,6 +122,14 @@ def test_what_other_people_made_is_left_alone(server: Server) -> None:
 
 
 @pytest.mark.usefixtures("applied")
+def test_status_lists_our_deployments_alone(settings: Settings) -> None:
+    told = server_overview(settings)
+    assert told
+    listed = {one["deployment"] for one in told["deployments"]}
+    assert "pipeline/test" in listed and "theirs/test" not in listed
+
+
+@pytest.mark.usefixtures("applied")
 def test_a_schedule_that_its_use_case_no_longer_declares_goes(
     server: Server, client: SyncPrefectClient, settings: Settings
 ) -> None:
@@ -162,13 +171,14 @@ def test_a_pause_by_hand_is_shown_and_then_undone(
 
 
 @pytest.mark.usefixtures("applied")
-def test_an_environment_whose_schedules_are_paused_has_no_active_one(
+def test_where_schedules_are_paused_only_the_safety_net_runs(
     server: Server, client: SyncPrefectClient, settings: Settings
 ) -> None:
     quiet = settings.model_copy(update={"schedules": "paused"})
     assert {one.item.kind for one in apply(client, quiet, lambda _: None)} == {SCHEDULE}
     deployments = [one for one in server.ask("/deployments/filter", {}) if "perennial" in one["tags"]]
-    assert {schedule["active"] for one in deployments for schedule in one["schedules"]} == {False}
+    active = [(schedule["slug"], schedule["active"]) for one in deployments for schedule in one["schedules"]]
+    assert sorted(active) == [("all-use-cases", True), ("shop-returns", False), ("shop-returns", False)]
 
 
 @pytest.mark.usefixtures("applied")
@@ -355,7 +365,8 @@ def test_the_command_says_by_its_exit_code_whether_something_differs(
     assert "+  schedule    monitor/prod shop-returns  0 8 * * * UTC" in planned
     assert planned.splitlines()[-1].endswith("to create. perennial apply --env prod makes it so.")
     assert max(map(len, planned.splitlines())) <= 80
-    assert " created." in server.run(PERENNIAL, "apply", "--env", "prod")
+    applied = server.run(PERENNIAL, "apply", "--env", "prod")
+    assert " created." in applied and "Nobody is told" in applied
     after = json.loads(server.run(PERENNIAL, "plan", "--env", "prod", "--json"))
     assert after == {"environment": "prod", "server": server.url, "changes": []}
     assert changes(client, settings) == []  # the other environment of this server

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,3 +59,21 @@ def test_keys_of_the_storage_come_from_their_secret_blocks_for_as_long_as_they_a
     (found,) = examining_machine._storage(settings.model_copy(update={"storage_root": "s3://shop/test"}))
     assert asked == [CANARY] and "AWS_SECRET_ACCESS_KEY" not in os.environ
     assert found.state == "problem" and CANARY not in found.summary
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({"environment": "prod"}, ["problem"]),
+        ({"environment": "prod", "notifications": ("custom-webhook/slack-prod",)}, ["ok"]),
+        ({"schedules": "paused"}, []),
+        ({"schedules": "paused", "approval": "person"}, ["problem"]),
+        ({"environment": "dev"}, []),
+    ],
+)
+def test_where_things_happen_by_themselves_somebody_is_to_be_told(
+    settings: Settings, changes: dict[str, Any], state: list[str]
+) -> None:
+    found = list(examining_machine._notifications(settings.model_copy(update=changes)))
+    assert [one.state for one in found] == state
+    assert all("`notifications: [custom-webhook/slack-" in one.remedy for one in found if one.state == "problem")

@@ -92,12 +92,13 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Rec
         yield server, received
 
 
-def event(server: Server, name: str, payload: dict[str, Any]) -> None:
-    """Post an event of a use case of `dev`."""
+def event(server: Server, name: str, payload: dict[str, Any], **labels: str) -> None:
+    """Post an event of a use case of `dev`; `labels` are more of `perennial.*`."""
     resource = {
         "prefect.resource.id": "perennial.use-case.shop-returns",
         "prefect.resource.name": "shop-returns",
         "perennial.environment": "dev",
+        **{f"perennial.{label}": value for label, value in labels.items()},
     }
     body = {"event": name, "resource": resource, "payload": payload, "occurred": "2026-11-24T00:00:00Z"}
     server.ask("/events", [{**body, "id": str(uuid4())}])
@@ -109,6 +110,18 @@ def test_a_refused_delivery_is_told_to_people_in_its_own_words(told: tuple[Serve
     posts, mails = until(60, lambda: received.saying("a delivery was refused (dev)", "negative in 214 rows"))
     assert posts == ["*a delivery was refused (dev)*\n`distance` is negative in 214 rows."]
     assert mails[0].startswith("a delivery was refused (dev)")
+
+
+def test_deliveries_of_other_sources_and_periods_that_are_refused_in_the_same_hour_are_told_too(
+    told: tuple[Server, Received],
+) -> None:
+    server, received = told
+    for source, period in (("orders", "2024-01"), ("shops", "2024-01"), ("orders", "2024-02")):
+        reason = {"reason": f"`{source}` of {period} has too few rows."}
+        event(server, "perennial.delivery.refused", reason, source=source, period=period)
+        event(server, "perennial.delivery.refused", reason, source=source, period=period)
+        until(60, lambda words=reason["reason"]: received.saying("a delivery was refused (dev)", words))  # type: ignore[misc]
+    assert sum("has too few rows" in one for one in received.posts) == 3, "the same again is not told"
 
 
 def test_a_failed_run_is_told_with_its_name_and_its_error(told: tuple[Server, Received]) -> None:

@@ -51,8 +51,19 @@ def test_what_is_on_record_is_for_its_owner_alone(stack: Stack) -> None:
 
 def test_up_again_starts_nothing_and_says_so(stack: Stack) -> None:
     before = stack.services
-    assert stack.json("up")["started"] == []
+    told = stack.json("up")
+    assert (told["started"], told["changed"]) == ([], 0)
     assert "running already" in stack.run("up").stdout
+    assert stack.services == before
+
+
+def test_up_again_applies_what_a_use_case_says_since_and_leaves_the_worker_its_runs(stack: Stack) -> None:
+    before, place = stack.services, Path(stack.variables["PERENNIAL_USE_CASES"]) / "shop-returns" / "use_case.yaml"
+    place.write_text(place.read_text() + "schedules: {pipeline: 0 6 2 * *}\n")
+    told = stack.json("up")
+    assert (told["started"], told["changed"]) == ([], 1)
+    [schedule] = stack.ask("/deployments/name/pipeline/dev")["schedules"]
+    assert (schedule["slug"], schedule["active"]) == ("shop-returns", True)
     assert stack.services == before
 
 

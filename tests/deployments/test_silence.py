@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -104,9 +103,15 @@ def test_a_delivery_that_does_not_come_in_its_time_is_told(told: tuple[Server, R
         "prefect.resource.name": "shop-returns",
         "perennial.environment": "dev",
     }
-    labels = {**resource, "perennial.every": "day"}
-    told_of = partial(received.saying, "no delivery for a day (dev)", "shop-returns had no delivery")
+    labels = {**resource, "perennial.every": "day", "perennial.source": "outcomes"}
+
+    def told_of() -> Any:
+        """Let another source deliver all the while: it says nothing of this one."""
+        post(server, "perennial.delivery.accepted", {**labels, "perennial.source": "orders"}, [])
+        return received.saying("no delivery for a day (dev)", "shop-returns had no delivery of outcomes")
+
     posted_until(server, told_of, "perennial.delivery.accepted", labels, [])
+    assert not received.saying("no delivery for a day (dev)", "of orders")
     assert not received.saying("no delivery for a month (dev)")
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ from perennial.release.predictions import predict
 from perennial.release.releases import release
 from perennial.retraining import Outcome
 from perennial.watch.monitoring import measure
+from perennial.watch.reconciliation import SETTLED
 from perennial.workspace import Workspace
 from tests.builders import deliver, make_use_case
 from tests.servers import PERENNIAL, PREFECT, ROOT, Server, running_server, until
@@ -33,6 +35,11 @@ from tests.servers import PERENNIAL, PREFECT, ROOT, Server, running_server, unti
 SLUG = "shop-returns"
 MONTHS = tuple(f"2024-{month:02d}" for month in range(1, 10))
 COOLDOWN = timedelta(days=20)
+LEASES = {
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "30",
+}
+"""Slots outlive the server, as where `perennial up` starts it; a dead holder's is free in seconds, not minutes."""
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
@@ -56,6 +63,12 @@ class Scene:
         measured = measure(self.workspace, period, period.end)
         assert any("drift" in one.category for one in measured.findings)
         return period.end
+
+    def settle(self) -> None:
+        """Let the newest entry of the journal be written so long ago that no run goes on from it."""
+        head = len(self.workspace.journal.entries())
+        long_ago = time.time() - SETTLED.total_seconds() - 60
+        os.utime(self.workspace.store.uri(f"journal/{SLUG}/{head:09d}.json"), (long_ago, long_ago))
 
     def alert(self, month: str, moments: list[datetime], pause: float = 0) -> "subprocess.Popen[bytes]":
         """Start a process that emits one event for each moment, all about the drift of a month."""
@@ -148,6 +161,7 @@ def scene(folder: Path, **variables: str) -> Iterator[Scene]:
         "PERENNIAL_USE_CASES": workspace.settings.use_cases,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
+        **LEASES,
     }
     with running_server(home, **beside, **variables) as server:
         server.run(PERENNIAL, "apply", "--env", "dev")
@@ -203,9 +217,16 @@ def storm(stage: Scene, month: str) -> None:
     assert stage.slots() == 0
 
 
+def wait_for_run(worker: "subprocess.Popen[bytes]") -> None:
+    """Wait until a worker has started a process for a run, which imports for seconds before it says that it runs."""
+    until(60, lambda: psutil.Process(worker.pid).children(recursive=True))
+
+
 def kill_tree(process: "subprocess.Popen[bytes]") -> None:
     """Kill a process and all that it started at once, as a machine that loses its power does."""
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    root = psutil.Process(process.pid)
+    root.suspend()  # so that it starts nothing more while this looks
+    family = [root, *root.children(recursive=True)]
     for one in family:
         one.kill()
     psutil.wait_procs(family, timeout=10)
@@ -213,8 +234,6 @@ def kill_tree(process: "subprocess.Popen[bytes]") -> None:
 
 def emit(slug: str, month: str, pause: float, moments: list[str]) -> None:
     """Emit one drift event for each moment, each with an id of its own, and wait until they are sent."""
-    import time
-
     from prefect.events import emit_event
     from prefect.events.worker import EventsWorker
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from perennial.state import Request
-from tests.faults.alerts import SLUG, Scene, is_done, kill_tree, scene, storm, trainings
+from tests.faults.alerts import SLUG, Scene, is_done, kill_tree, scene, storm, trainings, wait_for_run
 from tests.servers import until
 
 pytestmark = pytest.mark.long
@@ -49,6 +49,7 @@ def test_an_alert_lost_while_the_server_was_down_is_made_good(stage: Scene) -> N
     stage.alert("2024-05", [at]).wait(60)
     stage.server.serve()
     stage.server.wait()
+    stage.settle()
     worker = stage.work()
     assert len(stage.runs("retrain")) == before
     stage.reconcile()
@@ -81,8 +82,9 @@ def test_a_worker_killed_while_the_run_is_pending_leads_to_one_completed_trainin
     worker = stage.work()
     at = stage.measure("2024-07")
     stage.alert("2024-07", [at])
-    [run] = until(60, lambda: stage.runs("retrain", "PENDING"))
+    wait_for_run(worker)
     kill_tree(worker)
+    [run] = stage.runs("retrain", "PENDING")
     assert stage.slots() == 1
     until(90, lambda: stage.is_given_up(run["id"], patience=3))
     assert stage.slots() == 0

@@ -1,10 +1,10 @@
 """What is told after it was recorded, as a real server received it."""
 
-import time
 from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter
 
 from blocks.documents import using
 from flows.ingestion import ingest
@@ -12,8 +12,10 @@ from flows.validation import NothingReceived, validate
 from perennial.data.acceptance import DeliveryRefused
 from perennial.periods import Period
 from perennial.workspace import Workspace
+from tasks.server import all_runs
 from tests.builders import make_use_case, write_month
 from tests.flows.living import MONTHS, live
+from tests.servers import until
 
 
 def told(event: str, environment: str) -> list[dict[str, Any]]:
@@ -23,25 +25,24 @@ def told(event: str, environment: str) -> list[dict[str, Any]]:
     return [one for one in found if one["resource"]["perennial.environment"] == environment]
 
 
-def until_told(event: str, environment: str = "test") -> list[dict[str, Any]]:
-    deadline = time.monotonic() + 60
-    while not (found := told(event, environment)):
-        assert time.monotonic() < deadline, f"`{event}` was never told"
-        time.sleep(0.1)
-    return found
-
-
 def test_a_release_is_told_with_its_use_case_and_environment(lived: Workspace) -> None:
-    [event] = until_told("model.released")
+    model = lived.state().released[0].model
+    [event] = until(60, lambda: [one for one in told("model.released", "test") if one["payload"]["model"] == model])
     assert event["resource"]["prefect.resource.id"] == "perennial.use-case.shop-returns"
     assert event["payload"]["version"] == 1
 
 
 def test_the_same_news_again_is_the_same_event(lived: Workspace) -> None:
     live(lived)
-    accepted = until_told("delivery.accepted")
-    assert len({one["id"] for one in accepted}) == len(accepted)
-    assert len([one for one in accepted if one["payload"]["source"] == "orders"]) == len(MONTHS) + 1
+    periods = {one.period for one in lived.state().accepted if one.source == "orders"}
+
+    def orders() -> list[dict[str, Any]] | None:
+        found = [one for one in told("delivery.accepted", "test") if one["payload"]["rows"] == 2000]
+        mine = [one for one in found if one["payload"]["source"] == "orders"]
+        return mine if {one["payload"]["period"] for one in mine} == periods else None
+
+    accepted = until(60, orders)
+    assert len({one["id"] for one in accepted}) == len(accepted) == len(periods) == len(MONTHS) + 1
 
 
 def test_a_refused_delivery_fails_the_run_and_is_told_in_the_same_words(
@@ -56,11 +57,14 @@ def test_a_refused_delivery_fails_the_run_and_is_told_in_the_same_words(
         ingest("shop-returns", "2024-01", moment)
         with pytest.raises(DeliveryRefused) as refusal:
             validate("shop-returns", "2024-01", moment)
-    [event] = until_told("delivery.refused", "refusing")
+    [event] = until(60, lambda: told("delivery.refused", "refusing"))
     assert event["payload"]["reason"] == str(refusal.value)
     with get_client(sync_client=True) as client:
-        reports = [one for one in client.read_artifacts() if one.key == "shop-returns-error"]
-    assert any(str(refusal.value) in str(one.data) for one in reports)
+        [run] = all_runs(client, {"tags": {"all_": ["refusing"]}, "state": {"type": {"any_": ["FAILED"]}}})
+        wanted = ArtifactFilter.model_validate({"flow_run_id": {"any_": [str(run.id)]}})
+        shown = {one.key: str(one.data) for one in client.read_artifacts(artifact_filter=wanted)}
+    assert str(refusal.value) in shown["shop-returns-error"]
+    assert "| delivery.refused |" in shown["shop-returns-journal"], "a run that failed shows what it recorded"
 
 
 def test_validating_what_never_came_says_which_command_is_missing(

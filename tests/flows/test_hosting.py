@@ -14,6 +14,7 @@ from perennial.hosting.errors import NoCluster, NotHosted
 from perennial.values import Answer
 from perennial.workspace import Workspace
 from tasks.hosting import NoImage, is_hosted
+from tasks.server import all_runs
 from tests.deployments.kubernetes.world import IMAGES, SLUG, World, kubeconfig, world
 
 
@@ -83,6 +84,8 @@ def test_a_release_leaves_the_cluster_to_a_run_of_its_own(hosted: World) -> None
     with get_client(sync_client=True) as client:
         client.create_deployment(client.create_flow(host), name="test", entrypoint="flows.hosting.host")
         release(ws)
-        (run,) = [one for one in client.read_flow_runs() if one.parameters == {"use_case": SLUG} and one.deployment_id]
+        deployment = client.read_deployment_by_name("host/test")
+        (run,) = all_runs(client, {"deployment_id": {"any_": [str(deployment.id)]}})
+    assert run.parameters == {"use_case": SLUG}
     assert run.state and run.state.is_scheduled()
     assert hosted.api.requests == []

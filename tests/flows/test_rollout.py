@@ -19,7 +19,7 @@ from perennial.records import Answer, Judged, Predicted, Released, ReleaseServed
 from perennial.release.reports import Counts, Report, write_report
 from perennial.workspace import Workspace
 from tasks.rollout import guard_release
-from tests.flows.test_pipeline import ask
+from tests.flows.test_pipeline import ask_artifacts
 
 SERVING = {"rollout": "canary", "canary": {"steps": [0.1, 0.5]}, "trial": {"min_answers": 50}}
 
@@ -97,7 +97,7 @@ def answers(number: int, errors: float = 0.0) -> dict[str, Counts]:
 
 
 def told(ws: Workspace) -> list[Any]:
-    return [one for one in ask("read_artifacts", limit=200) if one.key == "shop-returns-rollout"]
+    return list(ask_artifacts("rollout"))
 
 
 def test_deploy_begins_a_trial_and_waits_for_nothing_and_a_run_follows_it_to_its_release(online: Workspace) -> None:
@@ -139,8 +139,7 @@ def test_a_rollback_scores_again_what_the_withdrawn_release_wrote(online: Worksp
     assert (back.version, back.withdraws) == (1, 2)
     [corrected] = online.state().corrected
     assert (corrected.withdrawn, corrected.release, corrected.rows) == (2, 3, predicted.rows)
-    shown = [one for one in ask("read_artifacts", limit=200) if one.key == "shop-returns-corrections"]
-    assert f"{predicted.rows:,}" in str(shown[-1].data)
+    assert any(f"{predicted.rows:,}" in str(one.data) for one in ask_artifacts("corrections"))
 
 
 def test_what_a_guard_cannot_do_is_said_and_stops_nothing_else(online: Workspace) -> None:

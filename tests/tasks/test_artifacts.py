@@ -126,7 +126,18 @@ def test_the_journal_of_a_run_has_numbers_and_links() -> None:
     entries = [Entry(seq=number, previous="", at=MAY, record=one) for number, one in enumerate(records, 7)]
     report = journal_report(entries, settings, "shop")
     link = "[version 4](https://mlflow:5000/#/models/shop/versions/4) in MLflow"
-    assert f"| 7 | model.registered | {link}, run `run-4` |" in report
+    assert f"| 7 | model.registered | {link}, [run `run-4`](https://mlflow:5000/#/runs/run-4) |" in report
     assert f"| 8 | model.judged | {link} |" in report
-    assert "| 9 | monitoring.measured | [Evidently report](s3://prod/reports/shop/2024-01.r1.html) |" in report
+    place = "s3://prod/reports/shop/2024-01.r1.html"
+    assert f"| 9 | monitoring.measured | [Evidently report]({place}), `{place}` |" in report
     assert "| 10 | delivery.accepted |  |" in report
+
+
+def test_without_a_server_that_shows_it_nothing_links_to_one() -> None:
+    settings = Settings(environment="dev", storage_root="/home/me/storage of mine", mlflow_tracking_uri="")
+    records = [Registered(model=DIGEST, version=4, run="run-4"), measured(report="reports/shop/2024-01.r1.html")]
+    entries = [Entry(seq=number, previous="", at=MAY, record=one) for number, one in enumerate(records, 7)]
+    report = journal_report(entries, settings, "shop")
+    assert "| 7 | model.registered | version 4 in MLflow, run `run-4` |" in report
+    place = "/home/me/storage of mine/reports/shop/2024-01.r1.html"
+    assert f"[Evidently report](file://{place.replace(' ', '%20')}), `{place}` |" in report
