@@ -103,6 +103,7 @@ def test_who_waits_too_long_is_told_and_never_scored() -> None:
         asking = await held(batcher, thread, [1])
         late = await asyncio.gather(*asking, return_exceptions=True)
         assert batcher.busy_seconds > 0
+        batcher._timeout = 20.0
         thread.going.set()
         return late, await batcher.ask([2])
 
