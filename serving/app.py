@@ -184,12 +184,14 @@ class Service:
 
     async def _keep_gauges(self) -> None:
         while True:
-            is_ready = self._replica.is_ready and not self.draining
-            waiting = self._scoring.batcher.waiting
-            self._metrics.replica(self._replica.report(), is_ready, waiting, self._clock())
             if self._scoring.is_stuck:
                 self._log.write("stuck", "error")
                 self._give_up()
+            try:
+                is_ready = self._replica.is_ready and not self.draining
+                self._metrics.replica(self._replica.report(), is_ready, self._scoring.lanes.waiting, self._clock())
+            except Exception as error:
+                self._log.write("gauges.failed", "error", error=_named(error))
             await asyncio.sleep(EVERY)
 
 

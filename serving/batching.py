@@ -69,6 +69,7 @@ class Batcher:
         self._queue: deque[_Waiting] = deque()
         self._work: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
         self._busy_since: float | None = None
+        self._is_ending = False
         self._queued: Callable[[], float] = lambda: 0.0
         self.waiting = 0
         """Rows that wait for the scoring thread."""
@@ -79,8 +80,10 @@ class Batcher:
         threading.Thread(target=self._run, name="scoring", daemon=True).start()
 
     def stop(self) -> None:
-        """Let the scoring thread end after the batch that it works on."""
-        self._work.put(None)
+        """Let the scoring thread end once all that waits is answered."""
+        self._is_ending = True
+        if self._busy_since is None:
+            self._work.put(None)
 
     @property
     def busy_seconds(self) -> float:
@@ -124,6 +127,8 @@ class Batcher:
         if batch:
             self._observe(rows)
             self._work.put(batch)
+        elif self._is_ending:
+            self._work.put(None)
 
     def _run(self) -> None:
         self._queued = queue_clock()

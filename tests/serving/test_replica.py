@@ -14,17 +14,16 @@ from perennial.model.artifact import Model, load_reference, save_model
 from perennial.model.constant import Constant
 from perennial.model.encoding import Encoder
 from perennial.model.estimators import estimator
-from perennial.records import RolloutStarted
 from perennial.state import State
 from perennial.storage_trouble import StoreAway
 from perennial.workspace import Workspace
 from serving import loading
+from serving import replica as replica_module
 from serving.loading import Loaded, load
 from serving.replica import NotReady, Replica
-from tests.builders import moment
 from tests.perennial.release.conftest import Shop, with_labels
 from tests.servers import until
-from tests.serving.questions import Kept, ask
+from tests.serving.questions import Kept, answered, ask, started
 
 FLIPPED = with_labels(lambda y, x: 1 - y)
 
@@ -44,6 +43,8 @@ def test_it_is_not_ready_before_a_release_and_answers_after_it(shop: Shop, repli
     assert 0 < (first.score or 0) < 1
     assert (first.release, first.version, first.arm, first.rollout, first.error) == (1, 1, "champion", None, None)
     assert first.features["shop_size"] == 2.0
+    assert log.answers == [], "nobody has them yet"
+    replica.given([first, second])
     assert log.answers == [first, second]
 
 
@@ -150,15 +151,15 @@ def test_a_late_loader_gives_up(shop: Shop, log: Kept) -> None:
 def test_a_canary_answers_its_keys_and_the_champion_those_it_fails(shop: Shop, replica: Replica) -> None:
     shop.serve(shop.trained)
     challenger = shop.plant(FLIPPED)
-    shop.record(started(shop, challenger.model, "canary"))
+    shop.record(started(challenger.model, "canary"))
     until(20, lambda: replica.status.rollout == 1)
-    answers = replica.answer(ask(*range(200)))
+    answers = answered(replica, ask(*range(200)))
     arms = {arm: [one for one in answers if one.arm == arm] for arm in ("champion", "canary", "baseline")}
     assert all(len(some) > 10 for some in arms.values())
     assert {one.version for one in arms["canary"]} == {2}
     assert {one.version for one in (*arms["champion"], *arms["baseline"])} == {1}
     assert {one.release for one in answers} == {1}
-    assert [one.arm for one in replica.answer(ask(*range(200)))] == [one.arm for one in answers]
+    assert [one.arm for one in answered(replica, ask(*range(200)))] == [one.arm for one in answers]
     counts = replica.report().counts
     assert counts["rollout/1/canary"].answers == 2 * len(arms["canary"])
     assert counts["rollout/1/baseline"].answers == 2 * len(arms["baseline"])
@@ -167,9 +168,10 @@ def test_a_canary_answers_its_keys_and_the_champion_those_it_fails(shop: Shop, r
 def test_a_shadow_is_logged_beside_the_answer_and_never_given(shop: Shop, replica: Replica, log: Kept) -> None:
     shop.serve(shop.trained)
     challenger = shop.plant(FLIPPED)
-    shop.record(started(shop, challenger.model, "shadow"))
+    shop.record(started(challenger.model, "shadow"))
     until(20, lambda: replica.status.rollout == 1)
     given = replica.answer(ask(1, 2, 3))
+    replica.given(given)
     until(20, lambda: len(log.answers) == 3)
     assert {one.version for one in given} == {1}
     assert all(one.shadow is None for one in given)
@@ -268,12 +270,12 @@ def test_rows_that_a_canary_and_the_champion_have_no_score_for_speak_against_nei
 ) -> None:
     monkeypatch.setattr(loading, "SEARCH", 60.0)
     shop.serve(shop.trained)
-    shop.record(started(shop, shop.plant(FLIPPED).model, "canary"))
+    shop.record(started(shop.plant(FLIPPED).model, "canary"))
     until(20, lambda: replica.status.rollout == 1)
     questions = ask(*range(40))
     for one in questions:
         one.row["price"] = "no number"
-    assert all(one.of_row for one in replica.answer(questions))
+    assert all(one.of_row for one in answered(replica, questions))
     assert sum(one.answers + one.errors for one in replica.report().counts.values()) == 0
 
 
@@ -311,14 +313,21 @@ def test_with_an_unreadable_journal_it_goes_on_and_says_so(shop: Shop, replica: 
     assert replica.is_ready
 
 
-def started(shop: Shop, model: str, kind: str) -> RolloutStarted:
-    return RolloutStarted(
-        number=1,
-        rollout=kind,
-        model=model,
-        version=2,
-        against_release=1,
-        against_version=1,
-        steps=(1.0,) if kind == "shadow" else (0.25,),
-        deadline=moment("2030-01-01"),
-    )
+def test_a_journal_that_does_not_answer_keeps_the_replica_from_no_end(
+    shop: Shop, log: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, answering = Event(), Event()
+
+    def hang() -> State:
+        looking.set()
+        assert answering.wait(60)
+        raise StoreAway("No answer.")
+
+    monkeypatch.setattr(replica_module, "LAST", 0.1)
+    monkeypatch.setattr(shop.ws, "state", hang)
+    replica = Replica(shop.ws, log)
+    replica.start()
+    assert looking.wait(20)
+    replica.stop()
+    assert not answering.is_set()
+    answering.set()
