@@ -5,6 +5,7 @@ each of them answers `/metrics` for all. Labels have few values: routes, never p
 """
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -31,19 +32,20 @@ class Metrics:
         Args:
             task: Of the use case, for the buckets of the score.
         """
-        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+        from prometheus_client import CollectorRegistry, Gauge, Histogram
+        from prometheus_client import Counter as Counts
 
         self.registry = registry = CollectorRegistry()
 
         def named(kind: Any, name: str, about: str, *labels: str, **more: Any) -> Any:
             return kind(f"perennial_serving_{name}", about, labels, registry=registry, **more)
 
-        self._requests = named(Counter, "requests", "Requests by route and status.", "route", "status")
+        self._requests = named(Counts, "requests", "Requests by route and status.", "route", "status")
         self._seconds = named(Histogram, "request_seconds", "Time of a request.", "route", "version", buckets=_SECONDS)
-        self._refused = named(Counter, "refused", "Requests without an answer, by reason.", "reason")
-        self._rows = named(Counter, "rows", "Rows answered.", "version", "arm")
-        self._errors = named(Counter, "errors", "Rows without a score, by version.", "version", "arm")
-        self._unknown = named(Counter, "unknown_categories", "Values that are not declared.", "column")
+        self._refused = named(Counts, "refused", "Requests without an answer, by reason.", "reason")
+        self._rows = named(Counts, "rows", "Rows answered.", "version", "arm")
+        self._errors = named(Counts, "errors", "Rows without a score, by version.", "version", "arm")
+        self._unknown = named(Counts, "unknown_categories", "Values that are not declared.", "column")
         self._scores = named(Histogram, "score", "Scores given.", "version", buckets=_SCORES[task])
         self._batches = named(
             Histogram, "batch_rows", "Rows scored at once.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
@@ -74,8 +76,9 @@ class Metrics:
 
     def answered(self, answers: Sequence[Answer]) -> None:
         """Count the rows of a request and their scores."""
+        for (version, arm), rows in Counter((one.version, one.arm) for one in answers).items():
+            self._row(version, arm).inc(rows)
         for one in answers:
-            self._row(one.version, one.arm).inc()
             if one.score is None:
                 self._errors.labels(one.version, one.arm).inc()
             else:
