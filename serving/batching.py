@@ -1,7 +1,7 @@
 """Questions of concurrent requests in batches for the one scoring thread: who comes while it works shares the next.
 
 While the thread is idle a batch waits only as long as the event loop has more requests to read, so a single request
-is not delayed; under load callers who got their answers together ask together again. It knows nothing of HTTP or models.
+is not delayed; under load callers who got their answers together ask together again. It knows no HTTP and no models.
 """
 
 import asyncio
