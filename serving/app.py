@@ -179,6 +179,7 @@ class Service:
         await receive()
         gauges.cancel()
         self._scoring.stop()
+        self._metrics.flush()
         self._log.close()
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -188,6 +189,7 @@ class Service:
                 self._log.write("stuck", "error")
                 self._give_up()
             try:
+                self._metrics.flush()
                 is_ready = self._replica.is_ready and not self.draining
                 self._metrics.replica(self._replica.report(), is_ready, self._scoring.lanes.waiting, self._clock())
             except Exception as error:

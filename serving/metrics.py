@@ -5,7 +5,6 @@ each of them answers `/metrics` for all. Labels have few values: routes, never p
 """
 
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -13,6 +12,7 @@ from typing import Any
 
 from perennial.release.reports import BUCKETS_MS, Report
 from serving.answers import Answer
+from serving.gathering import Gathered
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -32,20 +32,20 @@ class Metrics:
         Args:
             task: Of the use case, for the buckets of the score.
         """
-        from prometheus_client import CollectorRegistry, Gauge, Histogram
-        from prometheus_client import Counter as Counts
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
         self.registry = registry = CollectorRegistry()
+        self._gathered = Gathered()
 
         def named(kind: Any, name: str, about: str, *labels: str, **more: Any) -> Any:
             return kind(f"perennial_serving_{name}", about, labels, registry=registry, **more)
 
-        self._requests = named(Counts, "requests", "Requests by route and status.", "route", "status")
+        self._requests = named(Counter, "requests", "Requests by route and status.", "route", "status")
         self._seconds = named(Histogram, "request_seconds", "Time of a request.", "route", "version", buckets=_SECONDS)
-        self._refused = named(Counts, "refused", "Requests without an answer, by reason.", "reason")
-        self._rows = named(Counts, "rows", "Rows answered.", "version", "arm")
-        self._errors = named(Counts, "errors", "Rows without a score, by version.", "version", "arm")
-        self._unknown = named(Counts, "unknown_categories", "Values that are not declared.", "column")
+        self._refused = named(Counter, "refused", "Requests without an answer, by reason.", "reason")
+        self._rows = named(Counter, "rows", "Rows answered.", "version", "arm")
+        self._errors = named(Counter, "errors", "Rows without a score, by version.", "version", "arm")
+        self._unknown = named(Counter, "unknown_categories", "Values that are not declared.", "column")
         self._scores = named(Histogram, "score", "Scores given.", "version", buckets=_SCORES[task])
         self._batches = named(
             Histogram, "batch_rows", "Rows scored at once.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 1024)
@@ -67,8 +67,8 @@ class Metrics:
 
     def request(self, route: str, status: int, seconds: float, version: str) -> None:
         """Count a request that was responded to."""
-        self._request(route, status).inc()
-        self._time(route, version).observe(seconds)
+        self._gathered.count(self._request(route, status))
+        self._gathered.observe(self._time(route, version), seconds)
 
     def refused(self, reason: str) -> None:
         """Count a request that got no answer."""
@@ -76,13 +76,12 @@ class Metrics:
 
     def answered(self, answers: Sequence[Answer]) -> None:
         """Count the rows of a request and their scores."""
-        for (version, arm), rows in Counter((one.version, one.arm) for one in answers).items():
-            self._row(version, arm).inc(rows)
         for one in answers:
+            self._gathered.count(self._row(one.version, one.arm))
             if one.score is None:
                 self._errors.labels(one.version, one.arm).inc()
             else:
-                self._score(one.version).observe(one.score)
+                self._gathered.observe(self._score(one.version), one.score)
 
     def unknown(self, counts: Mapping[str, int]) -> None:
         """Count undeclared categories by column."""
@@ -91,7 +90,11 @@ class Metrics:
 
     def batch(self, rows: int) -> None:
         """Count a batch."""
-        self._batches.observe(rows)
+        self._gathered.observe(self._batches, rows)
+
+    def flush(self) -> None:
+        """Let others see what was counted so far; to be called where it is counted."""
+        self._gathered.flush()
 
     def replica(self, report: Report, ready: bool, waiting: int, now: datetime) -> None:
         """Set the gauges to what the replica says of itself."""
@@ -105,7 +108,7 @@ class Metrics:
         self._ready.set(ready)
 
     def text(self) -> bytes:
-        """Write all of it, of every process where there are several."""
+        """Write all that was flushed, of every process where there are several."""
         from prometheus_client import CollectorRegistry, generate_latest
         from prometheus_client.multiprocess import MultiProcessCollector
 
