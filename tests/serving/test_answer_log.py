@@ -19,7 +19,7 @@ from tests.serving.questions import ask
 @pytest.fixture
 def answers(shop: Shop, replica: Replica) -> list[Answer]:
     shop.serve(shop.trained)
-    until(20, lambda: replica.is_ready)
+    until(60, lambda: replica.is_ready)
     return replica.answer(ask(1, 2, 3))
 
 
@@ -96,7 +96,7 @@ def test_a_store_that_hangs_keeps_the_replica_from_no_end(
     log.stop()
     assert not answering.is_set() and not log.is_complete
     answering.set()
-    until(20, lambda: log.is_complete)
+    until(60, lambda: log.is_complete)
 
 
 def test_what_waits_for_a_challenger_counts_as_answered_and_once(shop: Shop, answers: list[Answer]) -> None:

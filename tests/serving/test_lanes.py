@@ -36,7 +36,7 @@ def canary(shop: Shop, replica: Replica) -> Iterator[Hanging]:
     """A canary of a quarter of the keys that hangs as soon as it is asked."""
     shop.serve(shop.trained)
     shop.record(started(shop.plant(FLIPPED).model, "canary"))
-    until(20, lambda: replica.status.rollout == 1)
+    until(60, lambda: replica.status.rollout == 1)
     lineup: Any = replica._lineup
     hanging = Hanging(lineup.trial.challenger.query)
     challenger = replace(lineup.trial.challenger, query=hanging)
@@ -61,16 +61,16 @@ def test_who_is_not_the_canary_s_gets_answers_while_it_hangs(canary: Hanging, re
     with running(replica) as service:
         asking = Thread(target=status, args=(service, its))
         asking.start()
-        assert canary.begun.wait(20)
+        assert canary.begun.wait(60)
         for one in (*rows(replica, "champion", 10), *rows(replica, "baseline", 10)):
-            until(20, lambda one=one: status(service, one) == 200)
+            until(60, lambda one=one: status(service, one) == 200)
         assert not canary.go_on.is_set()
         asking.join()
-        until(20, lambda: replica.report().counts["rollout/1/canary"].errors >= 1)
+        until(60, lambda: replica.report().counts["rollout/1/canary"].errors >= 1)
         assert replica.report().counts["release/1"].errors == 0
         assert status(service, *rows(replica, "champion", 1), its) == 504, "a request waits for all of its rows"
         canary.go_on.set()
-        until(20, lambda: status(service, *rows(replica, "champion", 2), its, *rows(replica, "baseline", 2)) == 200)
+        until(60, lambda: status(service, *rows(replica, "champion", 2), its, *rows(replica, "baseline", 2)) == 200)
 
 
 def test_a_canary_s_row_that_waited_when_its_trial_ended_is_the_champion_s(canary: Hanging, replica: Replica) -> None:
