@@ -21,6 +21,8 @@ MAX_ROWS = 50_000
 """Answers that may wait to be encoded."""
 MAX_BYTES = 64 * 2**20
 """Of encoded segments that may wait for the store."""
+LAST = 5.0
+"""Seconds that the store has for what is left when the replica ends."""
 
 
 class AnswerLog:
@@ -45,24 +47,27 @@ class AnswerLog:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what is left, once."""
+        """Write what is left, once; a store that hangs is not waited for."""
         self._ending.set()
-        self._thread.join()
-        self.flush()
+        self._thread.join(LAST)
 
     @property
     def is_complete(self) -> bool:
         """Whether all that was answered is in the store, or counted as dropped."""
         return self.logged + self.dropped == self.answered
 
-    def put(self, answers: Sequence[Answer]) -> None:
+    def expect(self, answers: Sequence[Answer]) -> None:
+        """Count answers that are given now and put later."""
+        with self._lock:
+            self._count(answered=len(_scored(answers)))
+
+    def put(self, answers: Sequence[Answer], *, are_expected: bool = False) -> None:
         """Take answers over; never waits for the store. What finds no room is counted as dropped."""
-        scored = [one for one in answers if one.score is not None]
+        scored = _scored(answers)
         with self._lock:
             room = self._max_rows - len(self._rows)
             self._rows += scored[:room]
-            self.answered += len(scored)
-            self._count(dropped=max(0, len(scored) - room))
+            self._count(answered=0 if are_expected else len(scored), dropped=max(0, len(scored) - room))
 
     def flush(self) -> None:
         """Write what waits, oldest first; what the store does not take stays, up to the bound."""
@@ -104,18 +109,25 @@ class AnswerLog:
         else:
             self._segments.append((number, data, rows))
 
-    def _count(self, logged: int = 0, dropped: int = 0) -> None:
+    def _count(self, answered: int = 0, logged: int = 0, dropped: int = 0) -> None:
         """Count, with the lock held."""
+        self.answered += answered
         self.logged += logged
         self.dropped += dropped
         self._ledger.write(Standing(self.answered, self.logged, self.dropped, *self._writing))
 
     def _run(self) -> None:
-        while not self._ending.wait(EVERY):
+        is_last = False
+        while not is_last:
+            is_last = self._ending.wait(EVERY)
             try:
                 self.flush()
             except Exception as error:
                 tell("log.failed", replica=self._replica, error=f"{type(error).__name__}: {error}")
+
+
+def _scored(answers: Sequence[Answer]) -> list[Answer]:
+    return [one for one in answers if one.score is not None]
 
 
 def _row(answer: Answer) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""A batch of questions, each scored by the arm that its key belongs to; a failing canary is the champion's to mend.
+"""A batch of questions of one lane, each scored by the arm of its key; a failing canary is the champion's to mend.
 
 A row without a score is asked of another version that is loaded: only where that has one it speaks against the first.
 """
@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 from serving.answers import Answer, Arm, Question
-from serving.arms import arm_of
+from serving.arms import STEADY, arm_of
 from serving.loading import Loaded, Scored
 from serving.reporting import Tally
 
@@ -38,6 +38,15 @@ class Lineup:
     previous: Loaded | None = None
     """What served well before and is still loaded."""
 
+    def arm(self, key: str) -> Arm:
+        """Return who answers a key."""
+        trial = self.trial
+        return arm_of(key, trial.number, trial.share) if trial and trial.kind == "canary" else "champion"
+
+    def lane(self, key: str) -> int:
+        """Return where the questions of a key wait: a canary's not with the others, whom it could hold up."""
+        return self.trial.number if self.trial and self.arm(key) == "canary" else STEADY
+
     @property
     def loaded(self) -> list[Loaded]:
         return [self.champion] if self.trial is None else [self.trial.challenger, self.champion]
@@ -52,33 +61,40 @@ class Lineup:
         return self.champion, f"release/{self.release}", self.since
 
     def beside(self, arm: Arm) -> Loaded | None:
-        """Return another version that can be asked what an arm has no score for."""
+        """Return another version that can be asked what an arm has no score for, at once."""
         trial = self.trial
         if trial and arm == "canary":
             return self.champion
-        return self.previous or (trial.challenger if trial and trial.kind == "canary" else None)
+        is_idle = trial is not None and trial.kind == "canary" and not trial.challenger.lock.locked()
+        return self.previous or (trial.challenger if trial and is_idle else None)
 
 
-def answer_questions(lineup: Lineup, questions: Sequence[Question], tally: Tally) -> list[Answer]:
-    """Score some questions, in their order."""
+def answer_questions(lineup: Lineup, questions: Sequence[Question], tally: Tally, lane: int) -> list[Answer]:
+    """Score some questions, in their order.
+
+    Args:
+        lineup: Who answers.
+        questions: Those that wait in the lane. The lineup may be another than when they came: then the champion
+            answers those of a canary, which never scores in the lane of the others.
+        tally: Counts.
+        lane: See `Lineup.lane`.
+    """
     places: dict[Arm, list[int]] = {}
     for place, question in enumerate(questions):
-        places.setdefault(_arm(lineup, question.key), []).append(place)
+        arm = lineup.arm(question.key)
+        is_elsewhere = arm == "canary" and lane != lineup.lane(question.key)
+        places.setdefault("champion" if is_elsewhere else arm, []).append(place)
     answers: dict[int, Answer] = {}
     for arm, mine in places.items():
-        answers |= dict(zip(mine, _answered(lineup, arm, [questions[place] for place in mine], tally), strict=True))
-    tally.idle()
+        given = _answered(lineup, arm, [questions[place] for place in mine], tally, lane)
+        answers |= dict(zip(mine, given, strict=True))
+    tally.idle(lane)
     return [answers[place] for place in range(len(questions))]
 
 
-def _arm(lineup: Lineup, key: str) -> Arm:
-    trial = lineup.trial
-    return arm_of(key, trial.number, trial.share) if trial and trial.kind == "canary" else "champion"
-
-
-def _answered(lineup: Lineup, arm: Arm, questions: Sequence[Question], tally: Tally) -> list[Answer]:
+def _answered(lineup: Lineup, arm: Arm, questions: Sequence[Question], tally: Tally, lane: int) -> list[Answer]:
     loaded, name, since = lineup.by(arm)
-    tally.running(name, since)
+    tally.running(lane, name, since)
     scored, seconds, waited = loaded.score(questions)
     given = [_answer(lineup, arm, loaded, *both, seconds) for both in zip(questions, scored, strict=True)]
     failed = [place for place, one in enumerate(scored) if one.score is None]

@@ -179,17 +179,21 @@ class Service:
         await receive()
         gauges.cancel()
         self._scoring.stop()
+        self._metrics.flush()
         self._log.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _keep_gauges(self) -> None:
         while True:
-            is_ready = self._replica.is_ready and not self.draining
-            waiting = self._scoring.batcher.waiting
-            self._metrics.replica(self._replica.report(), is_ready, waiting, self._clock())
             if self._scoring.is_stuck:
                 self._log.write("stuck", "error")
                 self._give_up()
+            try:
+                self._metrics.flush()
+                is_ready = self._replica.is_ready and not self.draining
+                self._metrics.replica(self._replica.report(), is_ready, self._scoring.lanes.waiting, self._clock())
+            except Exception as error:
+                self._log.write("gauges.failed", "error", error=_named(error))
             await asyncio.sleep(EVERY)
 
 

@@ -4,6 +4,8 @@ from hashlib import blake2b
 
 from serving.answers import Arm
 
+STEADY = 0
+"""The lane of what serves; that of a canary has the number of its rollout. Neither waits for the other."""
 _PLACES = 2**64
 
 

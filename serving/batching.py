@@ -1,7 +1,7 @@
 """Questions of concurrent requests in batches for the one scoring thread: who comes while it works shares the next.
 
-Nothing waits while the thread is idle, so a single request is never delayed; under load the batches grow by
-themselves. It knows nothing of HTTP or of models.
+While the thread is idle a batch waits only as long as the event loop has more requests to read, so a single request
+is not delayed; under load callers who got their answers together ask together again. It knows no HTTP and no models.
 """
 
 import asyncio
@@ -17,6 +17,8 @@ from serving.queueing import queue_clock
 
 STARVED = 0.25
 """Part of the timeout without a processor from which being late is the machine's fault."""
+QUIET = 3
+"""Turns of the event loop without another question after which a batch is no longer waited with: microseconds."""
 Score = Callable[[Sequence[Question]], Sequence[Answer]]
 
 
@@ -69,6 +71,9 @@ class Batcher:
         self._queue: deque[_Waiting] = deque()
         self._work: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
         self._busy_since: float | None = None
+        self._is_ending = self._is_gathering = False
+        self._together = 1
+        """Rows that were under way when the last batch was done: as many may come at once again."""
         self._queued: Callable[[], float] = lambda: 0.0
         self.waiting = 0
         """Rows that wait for the scoring thread."""
@@ -79,8 +84,10 @@ class Batcher:
         threading.Thread(target=self._run, name="scoring", daemon=True).start()
 
     def stop(self) -> None:
-        """Let the scoring thread end after the batch that it works on."""
-        self._work.put(None)
+        """Let the scoring thread end once all that waits is answered."""
+        self._is_ending = True
+        if self._busy_since is None and not self._is_gathering:
+            self._work.put(None)
 
     @property
     def busy_seconds(self) -> float:
@@ -100,8 +107,8 @@ class Batcher:
         waiting = _Waiting(questions, self._loop.create_future())
         self._queue.append(waiting)
         self.waiting += len(questions)
-        if self._busy_since is None:
-            self._hand_over()
+        if self._busy_since is None and not self._is_gathering:
+            self._gather()
         queued = self._queued()
         deadline = self._loop.call_later(self._timeout, _expire, waiting.answers)
         try:
@@ -110,6 +117,14 @@ class Batcher:
             raise Late(self._queued() - queued > STARVED * self._timeout) from None
         finally:
             deadline.cancel()
+
+    def _gather(self, seen: int = 0, quiet: int = 0) -> None:
+        """Hand over once as many rows wait as were under way before, or the loop has no more to read."""
+        self._is_gathering = self.waiting < self._together and quiet < QUIET
+        if self._is_gathering:
+            self._loop.call_soon(self._gather, self.waiting, quiet + 1 if self.waiting == seen else 0)
+        else:
+            self._hand_over()
 
     def _hand_over(self) -> None:
         batch: list[_Waiting] = []
@@ -124,6 +139,8 @@ class Batcher:
         if batch:
             self._observe(rows)
             self._work.put(batch)
+        elif self._is_ending:
+            self._work.put(None)
 
     def _run(self) -> None:
         self._queued = queue_clock()
@@ -147,7 +164,9 @@ class Batcher:
             if not waiting.answers.done():
                 _settle(waiting.answers, given if isinstance(given, Exception) else given[start:end])
             start = end
-        self._hand_over()
+        self._together = asked + self.waiting
+        self._busy_since = None
+        self._gather()
 
 
 def _settle(future: "asyncio.Future[Sequence[Answer]]", given: Sequence[Answer] | Exception) -> None:

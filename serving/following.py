@@ -17,7 +17,9 @@ class Log(Protocol):
     logged: int
     dropped: int
 
-    def put(self, answers: Sequence[Answer]) -> None: ...
+    def expect(self, answers: Sequence[Answer]) -> None: ...
+
+    def put(self, answers: Sequence[Answer], *, are_expected: bool = False) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

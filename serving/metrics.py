@@ -12,6 +12,7 @@ from typing import Any
 
 from perennial.release.reports import BUCKETS_MS, Report
 from serving.answers import Answer
+from serving.gathering import Gathered
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -34,6 +35,7 @@ class Metrics:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
         self.registry = registry = CollectorRegistry()
+        self._gathered = Gathered()
 
         def named(kind: Any, name: str, about: str, *labels: str, **more: Any) -> Any:
             return kind(f"perennial_serving_{name}", about, labels, registry=registry, **more)
@@ -65,8 +67,8 @@ class Metrics:
 
     def request(self, route: str, status: int, seconds: float, version: str) -> None:
         """Count a request that was responded to."""
-        self._request(route, status).inc()
-        self._time(route, version).observe(seconds)
+        self._gathered.count(self._request(route, status))
+        self._gathered.observe(self._time(route, version), seconds)
 
     def refused(self, reason: str) -> None:
         """Count a request that got no answer."""
@@ -75,11 +77,11 @@ class Metrics:
     def answered(self, answers: Sequence[Answer]) -> None:
         """Count the rows of a request and their scores."""
         for one in answers:
-            self._row(one.version, one.arm).inc()
+            self._gathered.count(self._row(one.version, one.arm))
             if one.score is None:
                 self._errors.labels(one.version, one.arm).inc()
             else:
-                self._score(one.version).observe(one.score)
+                self._gathered.observe(self._score(one.version), one.score)
 
     def unknown(self, counts: Mapping[str, int]) -> None:
         """Count undeclared categories by column."""
@@ -88,7 +90,11 @@ class Metrics:
 
     def batch(self, rows: int) -> None:
         """Count a batch."""
-        self._batches.observe(rows)
+        self._gathered.observe(self._batches, rows)
+
+    def flush(self) -> None:
+        """Let others see what was counted so far; to be called where it is counted."""
+        self._gathered.flush()
 
     def replica(self, report: Report, ready: bool, waiting: int, now: datetime) -> None:
         """Set the gauges to what the replica says of itself."""
@@ -102,7 +108,7 @@ class Metrics:
         self._ready.set(ready)
 
     def text(self) -> bytes:
-        """Write all of it, of every process where there are several."""
+        """Write all that was flushed, of every process where there are several."""
         from prometheus_client import CollectorRegistry, generate_latest
         from prometheus_client.multiprocess import MultiProcessCollector
 

@@ -17,6 +17,7 @@ from perennial.state import State
 from perennial.workspace import Workspace
 from serving.answering import Lineup, Trial, answer_questions
 from serving.answers import Answer, Question
+from serving.arms import STEADY
 from serving.clock import now
 from serving.following import Log, Status, Target, rollout_of
 from serving.loading import Loaded, load, refresh
@@ -29,6 +30,8 @@ EVERY = 0.5
 """Seconds between two looks at the journal."""
 FRESH = 300.0
 """Seconds after which features are made anew although no delivery came: rows become known with time."""
+LAST = 2.0
+"""Seconds that a look at the journal has to come to its end when the replica ends."""
 
 
 class NotReady(Transient):
@@ -41,7 +44,7 @@ def new_name() -> str:
 
 
 class Replica:
-    """Answers questions in one thread, and follows the journal in another."""
+    """Answers questions in one thread per lane, and follows the journal in another."""
 
     def __init__(
         self,
@@ -67,7 +70,7 @@ class Replica:
         self._log, self._clock = log, clock
         serving = ws.use_case.serving
         self.tally = Tally(serving.health.slower_than.total_seconds() if serving else 0.1)
-        self._shadow = Shadow(self.tally, log.put)
+        self._shadow = Shadow(self.tally, log)
         self._started_at = clock()
         self._lineup: Lineup | None = None
         self._newest: Target | None = None
@@ -92,10 +95,10 @@ class Replica:
             pass
 
     def stop(self) -> None:
-        """Stop following; what is loaded would still answer."""
+        """Stop following; what is loaded would still answer. A store that does not answer is not waited for."""
         self._ending.set()
-        self._follower.join()
         self._shadow.stop()
+        self._follower.join(LAST)
 
     @property
     def is_ready(self) -> bool:
@@ -143,8 +146,12 @@ class Replica:
             features_at=status.features_at,
         )
 
-    def answer(self, questions: Sequence[Question]) -> list[Answer]:
-        """Answer some questions with what is loaded at this moment, in their order.
+    def lane(self, key: str) -> int:
+        """Return where the questions of a key wait now."""
+        return STEADY if self._lineup is None else self._lineup.lane(key)
+
+    def answer(self, questions: Sequence[Question], lane: int = STEADY) -> list[Answer]:
+        """Answer some questions of one lane with what is loaded at this moment, in their order.
 
         Raises:
             NotReady: Nothing is loaded yet.
@@ -152,16 +159,19 @@ class Replica:
         lineup = self._lineup
         if lineup is None:
             raise NotReady(f"`{self.ws.use_case.slug}` has no version loaded yet. Ask again in some seconds.")
-        answers = answer_questions(lineup, questions, self.tally)
-        if lineup.trial and lineup.trial.kind == "shadow":
-            self._shadow.give(lineup.trial, answers)
+        return answer_questions(lineup, questions, self.tally, lane)
+
+    def given(self, answers: Sequence[Answer]) -> None:
+        """Log answers that a caller gets; while a shadow is on trial, with what it says of them."""
+        trial = self._lineup.trial if self._lineup else None
+        if trial and trial.kind == "shadow":
+            self._shadow.give(trial, answers)
         else:
             self._log.put(answers)
-        return answers
 
-    def unanswered(self, rows: int) -> None:
-        """Hear that callers got no answer in time, which is held against the version that is at work."""
-        self.tally.unanswered(rows)
+    def unanswered(self, rows: int, lane: int = STEADY) -> None:
+        """Hear that callers got no answer in time, which is held against the version at work in their lane."""
+        self.tally.unanswered(rows, lane)
 
     def follow_once(self) -> None:
         """Look at the journal, and begin to load what it asks for newly. A load that takes long holds up nothing."""

@@ -6,6 +6,7 @@ from typing import Protocol
 from perennial.release.reports import Report
 from perennial.workspace import Workspace
 from serving.answers import Answer, Question
+from serving.arms import STEADY
 
 
 class AnsweringReplica(Protocol):
@@ -20,10 +21,16 @@ class AnsweringReplica(Protocol):
     def report(self) -> Report:
         """Return what it says of itself now."""
 
-    def answer(self, questions: Sequence[Question]) -> Sequence[Answer]:
-        """Score one batch, one answer per question in order, and log them; called in the scoring thread alone."""
+    def lane(self, key: str) -> int:
+        """Return the lane of a key: questions of different lanes never wait for each other."""
 
-    def unanswered(self, rows: int) -> None:
+    def answer(self, questions: Sequence[Question], lane: int = STEADY) -> Sequence[Answer]:
+        """Score one batch of a lane, one answer per question in order; called in the scoring thread of that lane."""
+
+    def given(self, answers: Sequence[Answer]) -> None:
+        """Log the answers of a request, which its caller gets."""
+
+    def unanswered(self, rows: int, lane: int = STEADY) -> None:
         """Hear that callers got no answer in time, or an exception instead of one."""
 
 

@@ -11,6 +11,8 @@ from perennial.workspace import Workspace
 
 EVERY = 1.0
 """Seconds between two reports."""
+LAST = 2.0
+"""Seconds that the store has for the last one."""
 
 
 @dataclass
@@ -35,7 +37,7 @@ class Tally:
         self._slower_than = slower_than
         self._arms: dict[str, Arm] = {}
         self._lock = Lock()
-        self._running: tuple[str, datetime] | None = None
+        self._running: dict[int, tuple[str, datetime]] = {}
 
     def open(self, name: str, since: datetime) -> None:
         """Begin to count an arm, from now on even without an answer."""
@@ -61,13 +63,13 @@ class Tally:
             arm.together += rows * rows
             arm.latency[bisect_left(BUCKETS_MS, seconds * 1000)] += rows
 
-    def running(self, name: str, since: datetime) -> None:
-        """Say that an arm begins a pass: until it is counted, whoever waits in vain waits for it."""
-        self._running = (name, since)
+    def running(self, lane: int, name: str, since: datetime) -> None:
+        """Say that an arm begins a pass: until it is counted, whoever waits in vain in the lane waits for it."""
+        self._running[lane] = (name, since)
 
-    def unanswered(self, rows: int) -> None:
-        """Count rows whose caller got no answer as errors of the arm whose pass is under way, if there is one."""
-        running = self._running
+    def unanswered(self, rows: int, lane: int) -> None:
+        """Count rows whose caller got no answer as errors of the arm that is at work in their lane, if there is one."""
+        running = self._running.get(lane)
         if running is None:
             return
         with self._lock:
@@ -76,9 +78,9 @@ class Tally:
             arm.errors += rows
             arm.together += rows * rows
 
-    def idle(self) -> None:
-        """Say that no pass is under way."""
-        self._running = None
+    def idle(self, lane: int) -> None:
+        """Say that no pass is under way in a lane."""
+        self._running.pop(lane, None)
 
     def compare(self, name: str, differences: Sequence[float]) -> None:
         """Count how far an arm's scores are from the champion's on the same rows."""
@@ -103,6 +105,7 @@ class Reporter:
     def __init__(self, ws: Workspace, report: Callable[[bool], Report]) -> None:
         self._ws = ws
         self._report = report
+        self._farewell = False
         self._ending = Event()
         self._thread = Thread(target=self._run, name="reporting", daemon=True)
 
@@ -111,15 +114,16 @@ class Reporter:
         self._thread.start()
 
     def stop(self, farewell: bool) -> None:
-        """Report once more, as a farewell if the log is complete."""
+        """Report once more, as a farewell if the log is complete; a store that hangs is not waited for."""
+        self._farewell = farewell
         self._ending.set()
-        self._thread.join()
-        self._write(ended=farewell)
+        self._thread.join(LAST)
 
     def _run(self) -> None:
-        while not self._ending.is_set():
+        self._write(ended=False)
+        while not self._ending.wait(EVERY):
             self._write(ended=False)
-            self._ending.wait(EVERY)
+        self._write(ended=self._farewell)
 
     def _write(self, ended: bool) -> None:
         try:

@@ -8,7 +8,7 @@ new category is served and counted, since the model treats it as missing.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import orjson
@@ -23,6 +23,7 @@ from serving.problems import MAX_PROBLEMS, Problem, Refused, given, invalid, mal
 MOST_PER_KEY = 50
 """Different rows of one key in a request: a query may join on the key, so that each takes a pass of its own."""
 _BOM = b"\xef\xbb\xbf"
+Item = TypeVar("Item")
 _UNREAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Unreadable)
 
 
@@ -64,7 +65,7 @@ class RequestContract:
         try:
             if is_single:
                 return [self._finished(self._one.decode(body))], True
-            return [self._finished(one) for one in self._checked_count(self._many.decode(body).rows)], False
+            return [self._finished(one) for one in self.require_count(self._many.decode(body).rows)], False
         except _UNREAD:
             return self._read_slowly(parse_json(body))
 
@@ -74,15 +75,34 @@ class RequestContract:
         Raises:
             Refused: As for `decode`.
         """
-        self._checked_count(rows)
+        self.require_count(rows)
         try:
             return [self._finished(one) for one in msgspec.convert(rows, list[self._struct])]  # type: ignore[name-defined]
         except _UNREAD:
             return self._read_each(rows, is_text=False)
 
+    def read_columns(self, columns: Mapping[str, Sequence[Any]]) -> list[Row]:
+        """Check rows whose plain JSON values come by column, all of one length.
+
+        Of columns that are no fields only as many become part of the rows as are told: a small body can name thousands.
+        """
+        self.require_count(next(iter(columns.values()), ()))
+        others = islice((one for one in columns if one not in self.fields), MAX_PROBLEMS)
+        names = [*(one for one in columns if one in self.fields), *others]
+        values = zip(*(columns[one] for one in names), strict=True)
+        return self.read([dict(zip(names, one, strict=True)) for one in values])
+
     def read_texts(self, rows: Sequence[Mapping[str, str]]) -> list[Row]:
         """Check rows of which every value is text."""
-        return self._read_each(self._checked_count(rows), is_text=True)
+        return self._read_each(self.require_count(rows), is_text=True)
+
+    def require_count(self, rows: Sequence[Item]) -> Sequence[Item]:
+        """Return rows, or one value for each, refused where there are none (400) or too many (422)."""
+        if not rows:
+            raise malformed("The request has no rows, expected at least one.")
+        if len(rows) > self.max_rows:
+            raise Refused(422, "rows", f"The request has {len(rows)} rows, expected at most {self.max_rows}. Split it.")
+        return rows
 
     def unknown_categories(self, rows: Sequence[Row]) -> Mapping[str, int]:
         """Count by column the values that its declaration does not list."""
@@ -129,7 +149,7 @@ class RequestContract:
             return self._read_each([content], is_text=False), True
         if extra := [name for name in content if name != "rows"]:
             raise malformed(f"`{extra[0][:80]}` stands beside `rows`, expected `rows` alone.")
-        return self._read_each(self._checked_count(content["rows"]), is_text=False), False
+        return self._read_each(self.require_count(content["rows"]), is_text=False), False
 
     def _read_each(self, rows: Sequence[Any], *, is_text: bool) -> list[Row]:
         problems: list[Problem] = []
@@ -157,13 +177,6 @@ class RequestContract:
                 came = given(value) if name in row else "nothing"
                 problems.append(Problem(number, name, came, one.expected))
         return read
-
-    def _checked_count(self, rows: Any) -> Any:
-        if not rows:
-            raise malformed("The request has no rows, expected at least one.")
-        if len(rows) > self.max_rows:
-            raise Refused(422, "rows", f"The request has {len(rows)} rows, expected at most {self.max_rows}. Split it.")
-        return rows
 
 
 def parse_json(body: bytes) -> Any:

@@ -141,6 +141,7 @@ class _Models:
 
 def _metrics(metrics: Metrics) -> Handler:
     async def answer(_: Request) -> Response:
+        metrics.flush()
         return Response(await asyncio.to_thread(metrics.text), CONTENT_TYPE)
 
     return answer

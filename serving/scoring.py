@@ -1,11 +1,14 @@
 """From the rows of a request to their answers, through the batcher, or to why there are none; it knows no protocol."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 
 from perennial.serving_spec import Serving
 from serving.answers import Answer, Question
 from serving.batching import Batcher, Late, QueueFull, ScoringFailed
+from serving.lanes import Lanes
 from serving.messages import Asked, Request
 from serving.metrics import Metrics
 from serving.problems import Refused
@@ -27,30 +30,25 @@ class Scoring:
         self._replica, self._metrics, self._clock = replica, metrics, clock
         self.timeout = serving.timeout.total_seconds()
         self.contract = RequestContract(replica.ws.use_case, serving.max_rows)
-        self.batcher = Batcher(
-            replica.answer,
-            timeout=self.timeout,
-            max_waiting=WAITING * serving.max_rows,
-            observe=metrics.batch,
-        )
+        self.lanes = Lanes(self._batcher)
 
     def start(self) -> None:
-        """Start the scoring thread."""
-        self.batcher.start()
+        """Begin to score."""
+        self.lanes.start()
 
     def stop(self) -> None:
-        """Let it end."""
-        self.batcher.stop()
+        """End once all that waits is answered."""
+        self.lanes.stop()
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the scoring thread will not come back."""
-        return self.batcher.busy_seconds > max(STUCK, 10 * self.timeout)
+        """Whether the scoring thread will not come back; that of a canary is the guard's to judge."""
+        return self.lanes.steady.busy_seconds > max(STUCK, 10 * self.timeout)
 
     @property
     def is_late(self) -> bool:
         """Whether the scoring thread has been at one batch for longer than a caller waits."""
-        return self.batcher.busy_seconds > self.timeout
+        return self.lanes.steady.busy_seconds > self.timeout
 
     def require_ready(self) -> None:
         """Refuse (503) while nothing is loaded."""
@@ -73,20 +71,42 @@ class Scoring:
             Question(f"{request.id}/{number}", row, key, asked_at)
             for number, (row, key) in enumerate(zip(rows, keys, strict=True))
         ]
+        answers = await self._in_lanes(questions)
+        self._metrics.answered(answers)
+        _require_scores(answers)
+        self._replica.given(answers)
+        return answers
+
+    def _batcher(self, lane: int) -> Batcher:
+        waiting = WAITING * self.contract.max_rows
+        score = partial(self._replica.answer, lane=lane)
+        return Batcher(score, timeout=self.timeout, max_waiting=waiting, observe=self._metrics.batch)
+
+    async def _in_lanes(self, questions: Sequence[Question]) -> Sequence[Answer]:
+        places: dict[int, list[int]] = {}
+        for place, one in enumerate(questions):
+            places.setdefault(self._replica.lane(one.key), []).append(place)
+        if len(places) == 1:
+            return await self._ask(next(iter(places)), questions)
+        parts = ([questions[place] for place in mine] for mine in places.values())
+        given = await asyncio.gather(*map(self._ask, places, parts))
+        found: dict[int, Answer] = {}
+        for mine, answers in zip(places.values(), given, strict=True):
+            found |= zip(mine, answers, strict=True)
+        return [found[place] for place in range(len(questions))]
+
+    async def _ask(self, lane: int, questions: Sequence[Question]) -> Sequence[Answer]:
         try:
-            answers = await self.batcher.ask(questions)
+            return await self.lanes.at(lane).ask(questions)
         except QueueFull:
             raise Refused(503, "overloaded", "Too many rows wait already. Ask again soon.", (), AGAIN) from None
         except Late as late:
             if not late.is_starved:
-                self._replica.unanswered(len(rows))
+                self._replica.unanswered(len(questions), lane)
             raise Refused(504, "timeout", f"There was no answer within {self.timeout:g} s.", (), AGAIN) from None
         except ScoringFailed as error:
-            self._replica.unanswered(len(rows))
+            self._replica.unanswered(len(questions), lane)
             raise Refused(500, "scoring", "The rows could not be scored. Nothing is wrong with them.") from error
-        self._metrics.answered(answers)
-        _require_scores(answers)
-        return answers
 
 
 def _require_scores(answers: Sequence[Answer]) -> None:

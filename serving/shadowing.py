@@ -3,18 +3,21 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from threading import Condition, Thread
+from threading import Condition, Event, Thread
 from time import monotonic
 
 from serving.answering import Trial
 from serving.answers import Answer
 from serving.arms import is_copied
+from serving.following import Log
 from serving.reporting import Tally
 
 WAITING = 200
 """Batches of copies that may wait; more are logged without the challenger's answer."""
 PATIENCE = 1.0
 """Seconds that answers wait for the challenger before they are logged without it: a crash shall not cost more."""
+LOOK = 0.1
+"""Seconds between two looks for such answers."""
 LAST = 2.0
 """Seconds that a pass of the challenger has to come to its end when the replica ends."""
 
@@ -27,19 +30,24 @@ class _Copy:
 
 
 class Shadow:
-    """A thread that scores copies, and passes each answer on to the log, with what the challenger said in time."""
+    """Scores copies in one thread, and passes each answer on to the log, with what the challenger said in time.
 
-    def __init__(self, tally: Tally, log: Callable[[Sequence[Answer]], None]) -> None:
+    Another thread sees to the time, whether or not there are further answers.
+    """
+
+    def __init__(self, tally: Tally, log: Log) -> None:
         self._tally, self._log = tally, log
         self._waiting: deque[_Copy] = deque()
         self._scoring: _Copy | None = None
         self._is_ending = False
         self._there = Condition()
+        self._ended = Event()
         self._thread = Thread(target=self._run, name="shadow", daemon=True)
 
     def start(self) -> None:
         """Begin to score copies."""
         self._thread.start()
+        Thread(target=self._watch, name="shadow-patience", daemon=True).start()
 
     def stop(self) -> None:
         """End, without waiting for a challenger that hangs; what it has not scored is logged without it."""
@@ -47,15 +55,20 @@ class Shadow:
             self._is_ending = True
             self._there.notify()
         self._thread.join(LAST)
+        self._ended.set()
         self._pass_on(self._taken(lambda one: True))
 
     def give(self, trial: Trial, answers: Sequence[Answer]) -> None:
         """Take answers over; never waits."""
+        self._log.expect(answers)
         with self._there:
             self._waiting.append(_Copy(trial, answers))
             self._there.notify()
-        late = monotonic() - PATIENCE
-        self._pass_on(self._taken(lambda one: one.since < late or len(self._waiting) > WAITING))
+        self._pass_on(self._taken(lambda one: len(self._waiting) > WAITING))
+
+    def _watch(self) -> None:
+        while not self._ended.wait(LOOK):
+            self._pass_on(self._taken(lambda one: monotonic() - one.since > PATIENCE))
 
     def _taken(self, is_late: Callable[[_Copy], bool]) -> list[_Copy]:
         """Take the oldest copies away from the challenger, first the one that it is at."""
@@ -70,7 +83,7 @@ class Shadow:
 
     def _pass_on(self, copies: Sequence[_Copy]) -> None:
         for one in copies:
-            self._log(one.answers)
+            self._log.put(one.answers, are_expected=True)
 
     def _run(self) -> None:
         while (copy := self._next()) is not None:
@@ -78,7 +91,7 @@ class Shadow:
             with self._there:
                 is_ours, self._scoring = self._scoring is copy, None
             if is_ours:
-                self._log(answers)
+                self._log.put(answers, are_expected=True)
 
     def _next(self) -> _Copy | None:
         with self._there:

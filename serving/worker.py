@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 OPENING = 30.0
 """Seconds that a replica has to load a version before it accepts: until then the others take the requests."""
 
-LAST = 5.0
-"""Seconds for the log of a replica that gives up."""
 STUCK = 70
 """Its exit code."""
 GARBAGE = (10_000, 20, 1_000)
@@ -70,9 +68,7 @@ def _give_up(log: "AnswerLog") -> None:
 
     Another process takes its place, and the guard sees that replicas fell silent with the version.
     """
-    stopping = Thread(target=log.stop, daemon=True)
-    stopping.start()
-    stopping.join(LAST)
+    log.stop()
     os._exit(STUCK)
 
 

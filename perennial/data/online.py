@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import pyarrow as pa
 
-from perennial.data.engine import Engine, quote, quote_time
+from perennial.data.engine import Engine, QueryFailed, quote, quote_time
 from perennial.data.features import FeatureColumns, FeaturesQueryWrong, checked_columns, typed_sql
 from perennial.data.lookups import with_lookups
 from perennial.data.queries import Reference, keep_reference
@@ -110,17 +110,23 @@ class OnlineFeatures:
         return self._features.all
 
     def prepared(self, encoder: "Encoder") -> "OnlineQuery":
-        """Plan the query once for a model, coded by its encoder.
+        """Plan the query once for a model, whose encoder codes what it gives.
 
         Raises:
             QueryFailed: The query does not give a feature of the encoder.
         """
+        for kind, wanted, given in (
+            ("number", encoder.numeric, self._features.numeric),
+            ("text", encoder.categories, self._features.categorical),
+        ):
+            if missing := [one for one in wanted if one not in given]:
+                raise QueryFailed(
+                    f"`{self._ws.use_case.slug}` gives no {kind} `{missing[0]}`, which the model was trained with. "
+                    "Expected the query of its own training."
+                )
         self._prepared += 1
         name = f"asked_{self._prepared}"
-        typed = typed_sql(self._features, self._ws.use_case, f"({self._request})")
-        kept = [*self._ws.use_case.key, *self._features.all]
-        missing = [one for one in encoder.numeric if one not in self._features.all]
-        self._engine.prepare(name, encoder.select_codes(f"({typed})", [*kept, *missing]))
+        self._engine.prepare(name, typed_sql(self._features, self._ws.use_case, f"({self._request})"))
         return OnlineQuery(self, name, encoder)
 
     def plan(self) -> str:
@@ -154,7 +160,7 @@ class OnlineFeatures:
         self._rows[:] = [observed[place] for place in places]
         given = self._engine.run(name)
         size = len(self._ws.use_case.key)
-        by_key = {one[:size]: one[size:] for one in given}
+        by_key = {one[:size]: one[size + 1 :] for one in given}  # between them is the time of the event
         if len(given) != len(places) or not all(keys[place] in by_key for place in places):
             raise FeaturesQueryWrong(
                 f"`{self._ws.use_case.slug}` gave {len(given)} rows of features for {len(places)} requests, such "
@@ -223,8 +229,7 @@ class OnlineQuery:
         self._features = features
         self._name = name
         self._encoder = encoder
-        place = {one: number for number, one in enumerate([*features.names, *encoder.categories])}
-        self._places = [place[one] for one in encoder.features]
+        self._places = [features.names.index(one) for one in encoder.features]
 
     def ask(self, rows: Sequence[Row]) -> Asked:
         """Return the features of some rows, in their order.
@@ -234,8 +239,7 @@ class OnlineQuery:
         """
         names, places = self._features.names, self._places
         found = self._features.run(self._name, rows)
-        matrix = self._encoder.round([[one[place] for place in places] for one in found])
-        return Asked(names, [one[: len(names)] for one in found], matrix)
+        return Asked(names, found, self._encoder.encode([[one[place] for place in places] for one in found]))
 
 
 def request_times(use_case: UseCase, row: Row) -> dict[str, datetime]:

@@ -1,11 +1,13 @@
 """Feature rows as a float32 matrix, by one SELECT that training, batch scoring and online serving share.
 
-It fits nothing but the list of categories; imputing and scaling are an estimator's business. A small query takes a
-quarter longer with an expression for each number, so that online the numbers are rounded after it.
+It fits nothing but the list of categories; imputing and scaling are an estimator's business. A small query takes half
+as long again with an expression for each feature, so that online the values are coded after it, to the same matrix.
 """
 
+import math
 from collections.abc import Sequence
-from typing import Self
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -67,15 +69,20 @@ class Encoder(Frozen):
         coded = [f"{self._code(one)} AS {quote(_CODED + one)}" for one in self.features]
         return f"SELECT {', '.join([*map(quote, keep), *coded])} FROM {relation}"
 
-    def select_codes(self, relation: str, keep: Sequence[str] = ()) -> str:
-        """Write the SELECT that gives the columns to keep as they are, then the column of `select` per category."""
-        coded = [f"{self._code(one)} AS {quote(_CODED + one)}" for one in self.categories]
-        return f"SELECT {', '.join([*map(quote, keep), *coded])} FROM {relation}"
+    @cached_property
+    def codes(self) -> dict[int, dict[Any, float]]:
+        """What `select` makes of each text, by place of the categorical feature among all."""
+        listed = {place: self.categories[one] for place, one in enumerate(self.features) if one in self.categories}
+        return {place: {text: float(code) for code, text in enumerate(texts)} for place, texts in listed.items()}
 
-    def round(self, rows: Sequence[Sequence[float | None]]) -> Matrix:
-        """Return plain numbers and codes, in the order of the features, as the matrix that `select` gives of them."""
+    def encode(self, rows: Sequence[Sequence[float | str | None]]) -> Matrix:
+        """Return numbers and texts, in the order of the features, as the matrix that `select` gives of them."""
+        plain: list[list[Any]] = [[*row] for row in rows]
+        for place, codes in self.codes.items():
+            for row in plain:
+                row[place] = codes.get(row[place], math.nan)
         with np.errstate(over="ignore"):
-            matrix = np.array(rows, dtype=np.float32).reshape(len(rows), len(self.features))
+            matrix = np.array(plain, dtype=np.float32).reshape(len(plain), len(self.features))
         matrix[np.isinf(matrix)] = np.nan
         return matrix
 

@@ -48,12 +48,9 @@ def read(request: Request, contract: RequestContract, model: str) -> Asked:
     if not isinstance(given, list) or not given:
         raise malformed("The body has no `inputs`, expected a list with one tensor per field.")
     columns = _columns(given, rest, contract)
-    length = len(next(iter(columns.values())))
-    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     wanted = _wanted(content)
     identity = content["id"] if isinstance(content.get("id"), str) else request.id
-    assert len(rows) == length
-    return Asked(contract.read(rows), lambda answers: _reply(model, identity[:128], wanted, answers))
+    return Asked(contract.read_columns(columns), lambda answers: _reply(model, identity[:128], wanted, answers))
 
 
 def _split(request: Request) -> tuple[bytes, memoryview]:
@@ -124,9 +121,7 @@ def _wanted(content: Mapping[str, Any]) -> dict[str, bool]:
     outputs = content.get("outputs")
     if not outputs:
         return dict.fromkeys(OUTPUTS, all_binary)
-    if not isinstance(outputs, list) or not all(
-        isinstance(one, dict) and one.get("name") in OUTPUTS for one in outputs
-    ):
+    if not isinstance(outputs, list) or not all(_is_output(one) for one in outputs):
         raise malformed(f"`outputs` names no output, expected of {', '.join(f'`{one}`' for one in OUTPUTS)}.")
     return {
         one["name"]: bool(isinstance(own := one.get("parameters"), dict) and own.get("binary_data", all_binary))
@@ -134,6 +129,10 @@ def _wanted(content: Mapping[str, Any]) -> dict[str, bool]:
         else all_binary
         for one in outputs
     }
+
+
+def _is_output(one: Any) -> bool:
+    return isinstance(one, dict) and isinstance(one.get("name"), str) and one["name"] in OUTPUTS
 
 
 def _reply(model: str, identity: str, wanted: Mapping[str, bool], answers: Sequence[Answer]) -> Response:

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from serving.answers import Answer
-from serving.messages import Asked, Request, Response
+from serving.messages import Asked, Request, Response, Row
 from serving.problems import Refused, malformed
 from serving.protocols.plain import require_json
 from serving.request_contract import RequestContract, parse_json
@@ -30,7 +30,7 @@ def read(request: Request, contract: RequestContract) -> Asked:
     forms = [one for one in FORMS if one in content] if isinstance(content, dict) else []
     if len(forms) != 1 or content.keys() - {*forms, *_IGNORED}:
         raise malformed(f"The body is no JSON object with just one of {', '.join(f'`{one}`' for one in FORMS)}.")
-    return Asked(contract.read(_rows(forms[0], content[forms[0]])), _reply)
+    return Asked(_rows(forms[0], content[forms[0]], contract), _reply)
 
 
 def _json(body: bytes) -> Any:
@@ -40,7 +40,10 @@ def _json(body: bytes) -> Any:
         if b"NaN" not in body:
             raise
     try:
-        return json.loads(body, parse_constant=_constant)
+        content = json.loads(body, parse_constant=_constant)
+        if rb"\u" in body:
+            json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        return content
     except (ValueError, RecursionError):
         raise malformed("The body is no JSON in UTF-8, also when `NaN` is read as missing.") from None
 
@@ -50,34 +53,35 @@ def _constant(name: str) -> None:
         raise ValueError(name)
 
 
-def _rows(form: str, content: Any) -> Sequence[Any]:
+def _rows(form: str, content: Any, contract: RequestContract) -> list[Row]:
     if form == "dataframe_split":
-        return _split(content)
+        return contract.read_columns(_split(content, contract))
     if isinstance(content, dict):
-        return _by_column(content)
+        return _by_column(content, contract)
     if not isinstance(content, list):
         raise malformed(f"`{form}` is no list of objects and no object of lists.")
-    return content
+    return contract.read(content)
 
 
-def _split(content: Any) -> Sequence[Any]:
+def _split(content: Any, contract: RequestContract) -> dict[str, Sequence[Any]]:
     columns, data = (content.get(one) for one in ("columns", "data")) if isinstance(content, dict) else (None, None)
     if not isinstance(columns, list) or not isinstance(data, list) or not all(isinstance(one, str) for one in columns):
         raise malformed("`dataframe_split` has no `columns` with names and `data` with one list per row.")
     if len(set(columns)) < len(columns):
         raise malformed("`dataframe_split` names a column twice.")
+    contract.require_count(data)
     if not all(isinstance(one, list) and len(one) == len(columns) for one in data):
         raise malformed(f"A row of `dataframe_split` is no list of {len(columns)} values, one per column.")
-    return [dict(zip(columns, one, strict=True)) for one in data]
+    return dict(zip(columns, zip(*data, strict=True), strict=True))
 
 
-def _by_column(content: dict[str, Any]) -> Sequence[Any]:
+def _by_column(content: dict[str, Any], contract: RequestContract) -> list[Row]:
     lengths = {len(one) for one in content.values() if isinstance(one, list)}
     if not lengths:
-        return [content]
+        return contract.read([content])
     if len(lengths) > 1 or not all(isinstance(one, list) for one in content.values()):
         raise malformed("The columns have different lengths, expected one value per row in each.")
-    return [dict(zip(content, values, strict=True)) for values in zip(*content.values(), strict=True)]
+    return contract.read_columns(content)
 
 
 def _csv(body: bytes, max_rows: int) -> list[dict[str, str]]:

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from perennial.release.answer_rows import log_folder, read_segment
+from serving import answer_log
 from serving.answer_log import AnswerLog
 from serving.answers import Answer
 from serving.replica import Replica
@@ -17,7 +19,7 @@ from tests.serving.questions import ask
 @pytest.fixture
 def answers(shop: Shop, replica: Replica) -> list[Answer]:
     shop.serve(shop.trained)
-    until(20, lambda: replica.is_ready)
+    until(60, lambda: replica.is_ready)
     return replica.answer(ask(1, 2, 3))
 
 
@@ -74,3 +76,33 @@ def test_a_row_without_a_score_is_not_logged(shop: Shop, replica: Replica, answe
     log = AnswerLog(shop.ws, "one")
     log.put(replica.answer([bad]))
     assert log.answered == 0
+
+
+def test_a_store_that_hangs_keeps_the_replica_from_no_end(
+    shop: Shop, answers: list[Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, answering = Event(), Event()
+
+    def hang(path: str, data: bytes) -> None:
+        writing.set()
+        assert answering.wait(60)
+
+    monkeypatch.setattr(shop.ws.store, "create", hang)
+    monkeypatch.setattr(answer_log, "LAST", 0.1)
+    log = AnswerLog(shop.ws, "one")
+    log.start()
+    log.put(answers)
+    assert writing.wait(20)
+    log.stop()
+    assert not answering.is_set() and not log.is_complete
+    answering.set()
+    until(60, lambda: log.is_complete)
+
+
+def test_what_waits_for_a_challenger_counts_as_answered_and_once(shop: Shop, answers: list[Answer]) -> None:
+    log = AnswerLog(shop.ws, "one")
+    log.expect(answers)
+    assert (log.answered, log.is_complete) == (3, False)
+    log.put(answers, are_expected=True)
+    log.flush()
+    assert (log.answered, log.logged, log.is_complete) == (3, 3, True)

@@ -14,17 +14,16 @@ from perennial.model.artifact import Model, load_reference, save_model
 from perennial.model.constant import Constant
 from perennial.model.encoding import Encoder
 from perennial.model.estimators import estimator
-from perennial.records import RolloutStarted
 from perennial.state import State
 from perennial.storage_trouble import StoreAway
 from perennial.workspace import Workspace
 from serving import loading
+from serving import replica as replica_module
 from serving.loading import Loaded, load
 from serving.replica import NotReady, Replica
-from tests.builders import moment
 from tests.perennial.release.conftest import Shop, with_labels
 from tests.servers import until
-from tests.serving.questions import Kept, ask
+from tests.serving.questions import Kept, answered, ask, started
 
 FLIPPED = with_labels(lambda y, x: 1 - y)
 
@@ -38,12 +37,14 @@ def test_it_is_not_ready_before_a_release_and_answers_after_it(shop: Shop, repli
     with pytest.raises(NotReady, match="no version loaded yet"):
         replica.answer(ask(1))
     shop.serve(shop.trained)
-    until(20, serves(replica, 1))
+    until(60, serves(replica, 1))
     (first, second) = replica.answer(ask(1, 2))
     assert first.score == second.score
     assert 0 < (first.score or 0) < 1
     assert (first.release, first.version, first.arm, first.rollout, first.error) == (1, 1, "champion", None, None)
     assert first.features["shop_size"] == 2.0
+    assert log.answers == [], "nobody has them yet"
+    replica.given([first, second])
     assert log.answers == [first, second]
 
 
@@ -57,14 +58,14 @@ def test_a_new_release_is_swapped_in_and_a_rollback_needs_no_loading(shop: Shop,
     replica = Replica(shop.ws, log, loader=counting)
     replica.start()
     shop.serve(shop.trained)
-    until(20, serves(replica, 1))
+    until(60, serves(replica, 1))
     before = replica.answer(ask(1))[0].score
     worse = shop.plant(FLIPPED)
     shop.serve(worse)
-    until(20, serves(replica, 2))
+    until(60, serves(replica, 2))
     assert replica.answer(ask(1))[0].score != before
     shop.serve(shop.trained)
-    until(20, serves(replica, 3))
+    until(60, serves(replica, 3))
     assert replica.answer(ask(1))[0].score == before
     assert loads == [shop.trained.model, worse.model]
     replica.stop()
@@ -72,11 +73,11 @@ def test_a_new_release_is_swapped_in_and_a_rollback_needs_no_loading(shop: Shop,
 
 def test_a_release_that_does_not_load_is_refused_and_the_old_one_goes_on(shop: Shop, replica: Replica) -> None:
     shop.serve(shop.trained)
-    until(20, serves(replica, 1))
+    until(60, serves(replica, 1))
     broken = shop.plant(FLIPPED)
     shop.ws.store.put(f"models/{broken.model}/model.ubj", b"{L something else }")
     shop.serve(broken)
-    until(20, lambda: "release/2" in replica.report().refused)
+    until(60, lambda: "release/2" in replica.report().refused)
     assert "model.ubj" in replica.report().refused["release/2"]
     assert replica.answer(ask(1))[0].release == 1
 
@@ -92,7 +93,7 @@ def test_what_could_not_be_loaded_through_something_else_is_not_refused_and_trie
     replica = Replica(shop.ws, log, loader=unlucky)
     shop.serve(shop.trained)
     replica.start()
-    until(20, lambda: "MissingPartition" in replica.report().waiting.get("release/1", ""))
+    until(60, lambda: "MissingPartition" in replica.report().waiting.get("release/1", ""))
     assert replica.report().refused == {}
     until(30, serves(replica, 1))
     assert replica.report().waiting == {} and next(troubles, None) is None
@@ -107,7 +108,7 @@ def test_a_version_whose_query_does_not_give_what_it_asks_for_is_refused(shop: S
     planted = shop.trained.model_copy(update={"model": digest, "key": "planted"})
     shop.record(planted)
     shop.serve(shop.register(planted))
-    assert "basket" in until(20, lambda: replica.report().refused.get("release/1"))
+    assert "basket" in until(60, lambda: replica.report().refused.get("release/1"))
 
 
 def test_at_the_start_an_older_release_is_better_than_none(shop: Shop, replica: Replica) -> None:
@@ -115,7 +116,7 @@ def test_at_the_start_an_older_release_is_better_than_none(shop: Shop, replica: 
     shop.ws.store.put(f"models/{broken.model}/model.ubj", b"{L something else }")
     shop.serve(shop.trained)
     shop.serve(broken)
-    until(20, lambda: replica.is_ready)
+    until(60, lambda: replica.is_ready)
     assert replica.answer(ask(1))[0].release == 1
     assert set(replica.report().refused) == {"release/2"}
 
@@ -134,11 +135,11 @@ def test_a_late_loader_gives_up(shop: Shop, log: Kept) -> None:
     replica = Replica(shop.ws, log, loader=slow)
     replica.start()
     shop.serve(shop.trained)
-    until(20, serves(replica, 1))
+    until(60, serves(replica, 1))
     shop.serve(shop.plant(FLIPPED))
-    assert begun.wait(20)
+    assert begun.wait(60)
     shop.serve(shop.trained)
-    until(20, serves(replica, 3))
+    until(60, serves(replica, 3))
     (zombie,) = [one for place, one in replica._loading.items() if place == (2, 0)]
     go_on.set()
     assert done.wait(20)
@@ -150,15 +151,15 @@ def test_a_late_loader_gives_up(shop: Shop, log: Kept) -> None:
 def test_a_canary_answers_its_keys_and_the_champion_those_it_fails(shop: Shop, replica: Replica) -> None:
     shop.serve(shop.trained)
     challenger = shop.plant(FLIPPED)
-    shop.record(started(shop, challenger.model, "canary"))
-    until(20, lambda: replica.status.rollout == 1)
-    answers = replica.answer(ask(*range(200)))
+    shop.record(started(challenger.model, "canary"))
+    until(60, lambda: replica.status.rollout == 1)
+    answers = answered(replica, ask(*range(200)))
     arms = {arm: [one for one in answers if one.arm == arm] for arm in ("champion", "canary", "baseline")}
     assert all(len(some) > 10 for some in arms.values())
     assert {one.version for one in arms["canary"]} == {2}
     assert {one.version for one in (*arms["champion"], *arms["baseline"])} == {1}
     assert {one.release for one in answers} == {1}
-    assert [one.arm for one in replica.answer(ask(*range(200)))] == [one.arm for one in answers]
+    assert [one.arm for one in answered(replica, ask(*range(200)))] == [one.arm for one in answers]
     counts = replica.report().counts
     assert counts["rollout/1/canary"].answers == 2 * len(arms["canary"])
     assert counts["rollout/1/baseline"].answers == 2 * len(arms["baseline"])
@@ -167,10 +168,11 @@ def test_a_canary_answers_its_keys_and_the_champion_those_it_fails(shop: Shop, r
 def test_a_shadow_is_logged_beside_the_answer_and_never_given(shop: Shop, replica: Replica, log: Kept) -> None:
     shop.serve(shop.trained)
     challenger = shop.plant(FLIPPED)
-    shop.record(started(shop, challenger.model, "shadow"))
-    until(20, lambda: replica.status.rollout == 1)
+    shop.record(started(challenger.model, "shadow"))
+    until(60, lambda: replica.status.rollout == 1)
     given = replica.answer(ask(1, 2, 3))
-    until(20, lambda: len(log.answers) == 3)
+    replica.given(given)
+    until(60, lambda: len(log.answers) == 3)
     assert {one.version for one in given} == {1}
     assert all(one.shadow is None for one in given)
     said = [one.shadow for one in log.answers if one.shadow]
@@ -180,7 +182,7 @@ def test_a_shadow_is_logged_beside_the_answer_and_never_given(shop: Shop, replic
 
 def test_a_row_without_features_fails_alone(shop: Shop, replica: Replica) -> None:
     shop.serve(shop.trained)
-    until(20, lambda: replica.is_ready)
+    until(60, lambda: replica.is_ready)
     good, bad = ask(1, 2)
     bad.row["price"] = "no number"
     answers = replica.answer([good, bad])
@@ -195,7 +197,7 @@ def test_few_rows_without_features_cost_few_passes(
 ) -> None:
     monkeypatch.setattr(loading, "SEARCH", 60.0)
     shop.serve(shop.trained)
-    until(20, lambda: replica.is_ready)
+    until(60, lambda: replica.is_ready)
     passes: list[int] = []
     champion = replica._lineup.champion  # type: ignore[union-attr]
 
@@ -215,7 +217,7 @@ def test_the_search_for_bad_rows_ends_and_what_was_not_asked_alone_is_told(
     shop: Shop, replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.serve(shop.trained)
-    until(20, lambda: replica.is_ready)
+    until(60, lambda: replica.is_ready)
     monkeypatch.setattr(loading, "SEARCH", -1.0)
     monkeypatch.setattr(loading, "PASSES", 0)
     good, bad = ask(1, 2)
@@ -226,9 +228,9 @@ def test_the_search_for_bad_rows_ends_and_what_was_not_asked_alone_is_told(
 
 def test_a_row_that_another_version_has_no_score_for_either_speaks_against_none(shop: Shop, replica: Replica) -> None:
     shop.serve(shop.trained)
-    until(20, serves(replica, 1))
+    until(60, serves(replica, 1))
     shop.serve(shop.plant(FLIPPED))
-    until(20, serves(replica, 2))
+    until(60, serves(replica, 2))
     questions = ask(1, 2, 3)
     questions[1].row["price"] = "no number"
     answers = replica.answer(questions)
@@ -250,15 +252,15 @@ def test_a_row_that_another_version_has_a_score_for_speaks_against_the_one_witho
     replica = Replica(shop.ws, log, loader=loader)
     replica.start()
     shop.serve(shop.trained)
-    until(20, serves(replica, 1))
+    until(60, serves(replica, 1))
     shop.serve(shop.plant(FLIPPED))
-    until(20, serves(replica, 2))
+    until(60, serves(replica, 2))
     answers = replica.answer(ask(1, 2, 3))
     assert [(one.version, one.score, one.of_row) for one in answers] == [(2, None, False)] * 3
     counts = replica.report().counts["release/2"]
     assert (counts.answers, counts.errors) == (3, 3)
     shop.record(shop.ws.state().released[0].model_copy(update={"number": 3, "withdraws": 2}))
-    until(20, serves(replica, 3))
+    until(60, serves(replica, 3))
     assert replica._lineup.previous is None, "what was taken back is asked nothing"  # type: ignore[union-attr]
     replica.stop()
 
@@ -268,19 +270,19 @@ def test_rows_that_a_canary_and_the_champion_have_no_score_for_speak_against_nei
 ) -> None:
     monkeypatch.setattr(loading, "SEARCH", 60.0)
     shop.serve(shop.trained)
-    shop.record(started(shop, shop.plant(FLIPPED).model, "canary"))
-    until(20, lambda: replica.status.rollout == 1)
+    shop.record(started(shop.plant(FLIPPED).model, "canary"))
+    until(60, lambda: replica.status.rollout == 1)
     questions = ask(*range(40))
     for one in questions:
         one.row["price"] = "no number"
-    assert all(one.of_row for one in replica.answer(questions))
+    assert all(one.of_row for one in answered(replica, questions))
     assert sum(one.answers + one.errors for one in replica.report().counts.values()) == 0
 
 
 def test_callers_that_wait_in_vain_are_held_against_the_version_that_is_at_work(shop: Shop, replica: Replica) -> None:
     begun, go_on = Event(), Event()
     shop.serve(shop.trained)
-    until(20, serves(replica, 1))
+    until(60, serves(replica, 1))
     replica.unanswered(5)
     assert replica.report().counts["release/1"].answers == 0, "nothing was at work"
     lineup = replica._lineup
@@ -294,7 +296,7 @@ def test_callers_that_wait_in_vain_are_held_against_the_version_that_is_at_work(
     replica._lineup = replace(lineup, champion=replace(lineup.champion, query=Hanging()))  # type: ignore
     asking = Thread(target=replica.answer, args=(ask(1),))
     asking.start()
-    assert begun.wait(20)
+    assert begun.wait(60)
     replica.unanswered(3)
     counts = replica.report().counts["release/1"]
     assert (counts.answers, counts.errors) == (3, 3)
@@ -304,21 +306,28 @@ def test_callers_that_wait_in_vain_are_held_against_the_version_that_is_at_work(
 
 def test_with_an_unreadable_journal_it_goes_on_and_says_so(shop: Shop, replica: Replica) -> None:
     shop.serve(shop.trained)
-    until(20, lambda: replica.is_ready)
+    until(60, lambda: replica.is_ready)
     shop.ws.store.put(f"journal/shop-returns/{shop.ws.journal.head + 1:09d}.json", b"{}")
-    assert "no journal entry" in until(20, lambda: replica.status.trouble)
+    assert "no journal entry" in until(60, lambda: replica.status.trouble)
     assert replica.answer(ask(1))[0].score is not None
     assert replica.is_ready
 
 
-def started(shop: Shop, model: str, kind: str) -> RolloutStarted:
-    return RolloutStarted(
-        number=1,
-        rollout=kind,
-        model=model,
-        version=2,
-        against_release=1,
-        against_version=1,
-        steps=(1.0,) if kind == "shadow" else (0.25,),
-        deadline=moment("2030-01-01"),
-    )
+def test_a_journal_that_does_not_answer_keeps_the_replica_from_no_end(
+    shop: Shop, log: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, answering = Event(), Event()
+
+    def hang() -> State:
+        looking.set()
+        assert answering.wait(60)
+        raise StoreAway("No answer.")
+
+    monkeypatch.setattr(replica_module, "LAST", 0.1)
+    monkeypatch.setattr(shop.ws, "state", hang)
+    replica = Replica(shop.ws, log)
+    replica.start()
+    assert looking.wait(60)
+    replica.stop()
+    assert not answering.is_set()
+    answering.set()

@@ -116,14 +116,12 @@ FLOATS = st.one_of(st.none(), st.floats(width=64), st.sampled_from([3.4028235677
 
 @settings(max_examples=50, deadline=None)
 @given(rows=st.lists(st.tuples(FLOATS, st.sampled_from(["a", "b", "unseen", None]), FLOATS), min_size=1, max_size=50))
-def test_rounded_numbers_and_selected_codes_are_the_matrix_of_the_select(rows: list[tuple[float | None, ...]]) -> None:
+def test_plain_values_are_encoded_as_the_select_does(rows: list[tuple[float | None, ...]]) -> None:
     encoder = Encoder(features=("x", "c", "y"), categories={"c": ("a", "b")})
     kinds = {"x": pa.float64(), "c": pa.string(), "y": pa.float64()}
     columns = zip(*rows, strict=True)
     table = pa.table({name: pa.array(one, kinds[name]) for name, one in zip(kinds, columns, strict=True)})
     with make_engine() as engine:
         engine.arrow("rows", table)
-        apart = engine.rows(encoder.select_codes("rows", ["x", "y"]))
         whole = encoder.matrix(engine.table(encoder.select("rows")))
-    again = encoder.round([[x, code, y] for x, y, code in apart])
-    assert np.array_equal(again, whole, equal_nan=True)
+    assert np.array_equal(encoder.encode(rows), whole, equal_nan=True)

@@ -10,6 +10,7 @@ from perennial.model.artifact import load_model
 from perennial.release.reports import Report
 from perennial.workspace import Workspace
 from serving.answers import Answer, Question
+from serving.arms import STEADY
 
 
 class Told(NamedTuple):
@@ -38,14 +39,19 @@ class SmallReplica:
         counts = {"answered": self.answered, "logged": 0}
         return Report(replica="small", address="", started_at=started, at=started, **served, **counts)
 
-    def unanswered(self, rows: int) -> None:
+    def unanswered(self, rows: int, lane: int = STEADY) -> None:
         self.unanswered_rows += rows
 
-    def answer(self, questions: Sequence[Question]) -> Sequence[Answer]:
+    def lane(self, key: str) -> int:
+        return STEADY
+
+    def given(self, answers: Sequence[Answer]) -> None:
+        self.answered += len(answers)
+
+    def answer(self, questions: Sequence[Question], lane: int = STEADY) -> Sequence[Answer]:
         started = perf_counter()
         asked = self._query.ask([one.row for one in questions])
         scores = self._fitted.scores(asked.matrix).tolist()
-        self.answered += len(questions)
         served = {"release": 1, "version": self.version, "model": self.model, "arm": "champion", "rollout": None}
         took = {"reference": "none", "seconds": perf_counter() - started, "error": None}
         features = asked.dicts()

@@ -10,8 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from serving import scoring
+from serving import app, scoring
 from serving.answers import Answer, Question
+from serving.arms import STEADY
 from serving.messages import Request
 from serving.routes import Route
 from tests.servers import until
@@ -159,12 +160,18 @@ class Failing:
 
     def __init__(self, replica: SmallReplica, change: Any) -> None:
         self.ws, self.is_ready, self.report = replica.ws, True, replica.report
-        self._replica, self._change, self.rows_unanswered = replica, change, 0
+        self._replica, self._change, self.rows_unanswered, self.rows_given = replica, change, 0, 0
 
-    def answer(self, questions: Any) -> list[Answer]:
+    def lane(self, key: str) -> int:
+        return STEADY
+
+    def answer(self, questions: Any, lane: int = STEADY) -> list[Answer]:
         return self._change(self._replica.answer(questions))
 
-    def unanswered(self, rows: int) -> None:
+    def given(self, answers: Any) -> None:
+        self.rows_given += len(answers)
+
+    def unanswered(self, rows: int, lane: int = STEADY) -> None:
         self.rows_unanswered += rows
 
 
@@ -189,6 +196,7 @@ def test_a_row_without_a_score_is_an_error_of_the_service(replica: SmallReplica)
         assert (response.status_code, response.json()["reason"]) == (500, "no-score")
         text = failing.client.get("/metrics").text
         assert 'perennial_serving_errors_total{arm="champion",version="1"} 1.0' in text
+        assert failing.app._replica.rows_given == 0
 
 
 def test_a_row_that_no_version_has_a_score_for_is_the_caller_s_to_mend(replica: SmallReplica) -> None:
@@ -199,6 +207,7 @@ def test_a_row_that_no_version_has_a_score_for_is_the_caller_s_to_mend(replica: 
         response = failing.client.post("/predict", json={"rows": [order(1), order(2)]})
         assert (response.status_code, response.json()["reason"]) == (422, "unscorable")
         assert "row 1" in response.json()["detail"]
+        assert failing.app._replica.rows_given == 0, "the row with a score was refused with the other"
 
 
 def test_an_answer_that_takes_too_long_is_a_timeout_and_others_are_overload(replica: SmallReplica) -> None:
@@ -219,6 +228,7 @@ def test_an_answer_that_takes_too_long_is_a_timeout_and_others_are_overload(repl
         going.set()
         until(5, lambda: slow.client.post("/predict", json=order()).status_code == 200)
         assert slow.client.get("/readyz").status_code == 200
+        assert hanging.rows_given == 1, "nobody got the late one"
 
 
 def test_a_scoring_thread_that_does_not_come_back_is_no_life(
@@ -291,6 +301,22 @@ def test_metrics_count_what_happened(replica: SmallReplica) -> None:
         assert line in text
     assert "carrier-pigeon" not in text
     assert "made-up-path" not in text
+
+
+def test_gauges_go_on_after_one_that_could_not_be_read(replica: SmallReplica, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "EVERY", 0.01)
+    troubles = [RuntimeError("once")]
+
+    def report() -> Any:
+        if troubles:
+            raise troubles.pop()
+        return replica.report()
+
+    unlucky = Failing(replica, lambda answers: answers)
+    unlucky.report = report  # type: ignore[method-assign]
+    with running(unlucky) as one:
+        until(5, lambda: "perennial_serving_release 1.0" in one.client.get("/metrics").text)
+        until(5, lambda: '"event":"gauges.failed"' in one.lines.getvalue())
 
 
 def test_version_says_release_model_and_rollout(service: Running, replica: SmallReplica) -> None:

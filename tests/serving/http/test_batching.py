@@ -70,6 +70,47 @@ def test_who_comes_while_it_works_shares_the_next_batch_and_gets_the_own_answers
     assert thread.batches == [[0], [1, 2, 3, 4]]
 
 
+def test_callers_who_got_their_answers_together_share_the_next_batch_too() -> None:
+    thread = Thread()
+
+    async def again_and_again(batcher: Batcher) -> None:
+        async def one(number: int) -> None:
+            for _ in range(5):
+                assert await batcher.ask([number]) == [number * 10]
+
+        await asyncio.gather(*map(one, range(4)))
+
+    run(thread, again_and_again)
+    assert [len(one) for one in thread.batches] == [1, 4, 4, 4, 4, 3]
+
+
+def test_whoever_does_not_ask_again_is_not_waited_for() -> None:
+    thread = Thread(is_held=True)
+
+    async def fewer(batcher: Batcher) -> Any:
+        asking = await held(batcher, thread, [1], [2], [3])
+        thread.going.set()
+        await asyncio.gather(*asking)
+        return await batcher.ask([4]), await batcher.ask([5])
+
+    assert run(thread, fewer) == ([40], [50])
+
+
+def test_told_to_end_while_it_gathers_it_answers_first() -> None:
+    thread = Thread(is_held=True)
+
+    async def ended(batcher: Batcher) -> Any:
+        asking = await held(batcher, thread, [1], [2])
+        thread.going.set()
+        await asking[0]
+        asking.append(asyncio.ensure_future(batcher.ask([3])))
+        await asyncio.sleep(0)
+        batcher.stop()
+        return await asyncio.gather(*asking)
+
+    assert run(thread, ended) == [[0], [10], [20], [30]]
+
+
 def test_a_batch_is_bounded_and_a_larger_request_is_one_of_its_own() -> None:
     thread = Thread(is_held=True)
 
@@ -103,6 +144,7 @@ def test_who_waits_too_long_is_told_and_never_scored() -> None:
         asking = await held(batcher, thread, [1])
         late = await asyncio.gather(*asking, return_exceptions=True)
         assert batcher.busy_seconds > 0
+        batcher._timeout = 20.0
         thread.going.set()
         return late, await batcher.ask([2])
 

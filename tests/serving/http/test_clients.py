@@ -1,12 +1,19 @@
 """Existing clients of the Open Inference Protocol and of MLflow, unchanged, against a real model."""
 
+import tracemalloc
 from typing import Any
 
 import httpx
 import numpy as np
+import orjson
 import pytest
 
+from serving.messages import Request
+from serving.problems import Refused
+from serving.protocols import mlflow
+from serving.request_contract import RequestContract
 from tests.serving.http.conftest import Running, order
+from tests.serving.http.small_replica import SmallReplica
 
 ROWS = [order(number, channel="web" if number % 2 else "app") for number in range(1, 5)]
 DATATYPES = {"price": "FP64"}
@@ -96,6 +103,8 @@ def test_triton_is_told_which_field_is_wrong(triton: Any) -> None:
         {"inputs": [{"name": "price", "datatype": [], "shape": [1], "data": ["1"]}]},
         {"inputs": [{"name": "price", "datatype": "FP64", "shape": [1], "data": [1]}] * 2},
         {"inputs": [{"name": "price", "datatype": "FP64", "shape": [1], "data": [1]}], "outputs": [7]},
+        {"inputs": [{"name": "price", "datatype": "FP64", "shape": [1], "data": [1]}], "outputs": [{"name": []}]},
+        {"inputs": [{"name": "price", "datatype": "FP64", "shape": [1], "data": [1]}], "outputs": [{"name": {}}]},
         {"inputs": [{"name": "price", "datatype": "FP64", "shape": [0], "data": []}]},
         {"inputs": 7},
         {},
@@ -209,7 +218,39 @@ def test_other_forms_are_refused(service: Running, body: Any) -> None:
     assert service.client.post("/invocations", json=body).json()["reason"] == "malformed"
 
 
-@pytest.mark.parametrize("body", [b'{"inputs": NaN', b'{"inputs": [Infinity, NaN]}', b"NaN" + b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"inputs": NaN',
+        b'{"inputs": [Infinity, NaN]}',
+        b"NaN" + b"[" * 100_000,
+        b'{"inputs": [{"order_id": "\\ud800", "price": NaN}]}',
+    ],
+)
 def test_nan_opens_no_other_door(service: Running, body: bytes) -> None:
     response = service.client.post("/invocations", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("form", "content"),
+    [
+        ("inputs", {"price": [0] * 400_000}),
+        ("dataframe_split", {"columns": [], "data": [[]] * 400_000}),
+        ("inputs", {f"c{place}": [0] * 1000 for place in range(1000)}),
+    ],
+)
+def test_a_body_of_many_rows_or_columns_takes_little_more_memory_than_its_values(
+    replica: SmallReplica, form: str, content: Any
+) -> None:
+    contract = RequestContract(replica.ws.use_case, 1000)
+    body = orjson.dumps({form: content})
+    request = Request("POST", "/invocations", {b"content-type": b"application/json"}, "", "", b"", body)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refused) as caught:
+            mlflow.read(request, contract)
+        assert tracemalloc.get_traced_memory()[1] < 40 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert caught.value.status == 422
