@@ -8,7 +8,10 @@
 set -eu
 
 compile() { python3 -m compileall -q -j 0 -f --invalidation-mode unchecked-hash "$1" || true; }
-date_all() { find "$1" -xdev -exec touch --no-dereference --date=@315532800 {} +; }
+date_all() {
+  find "$1" -xdev \( -path /proc -o -path /sys -o -path /dev \) -prune -o \
+    -exec touch --no-dereference --date=@315532800 {} +
+}
 
 if [ "$1" = --base ]; then
   library=$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
