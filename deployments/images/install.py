@@ -38,7 +38,9 @@ def install(project: Path, environment: Path) -> None:
     metadata, path = environment / f"{about['name']}-{about['version']}.dist-info", environment / f"{about['name']}.pth"
     metadata.mkdir()
     fields = {"Metadata-Version": "2.1", "Name": about["name"], "Version": about["version"]}
-    (metadata / "METADATA").write_text("".join(f"{name}: {value}\n" for name, value in fields.items()), encoding="utf-8")
+    (metadata / "METADATA").write_text(
+        "".join(f"{name}: {value}\n" for name, value in fields.items()), encoding="utf-8"
+    )
     path.write_text(f"{project}\n", encoding="utf-8")
     commands = [_command(name, *target.split(":")) for name, target in about["scripts"].items()]
     for one in (metadata / "METADATA", metadata, path, environment, *commands, Path(sys.executable).parent):
