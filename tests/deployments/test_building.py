@@ -2,7 +2,8 @@
 
 import pytest
 
-from deployments.building import pinned
+from deployments.building import NotBuilt, pinned, with_images
+from perennial.settings import Settings
 
 NAME, OWN = "ghcr.io/team/perennial-flows:1f3c", "sha256:" + 64 * "a"
 THERE, ELSEWHERE = "ghcr.io/team/perennial-flows@sha256:" + 64 * "b", "mirror:5000/perennial-flows@sha256:" + 64 * "c"
@@ -22,3 +23,13 @@ def test_without_that_registry_it_is_the_identity_in_its_own_engine(known: list[
 def test_a_port_is_no_tag() -> None:
     known = ["localhost:5000/perennial-flows@sha256:" + 64 * "d"]
     assert pinned("localhost:5000/perennial-flows:1f3c", OWN, known) == known[0]
+
+
+def test_what_a_document_names_is_not_built_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the image which was tried elsewhere is the one that runs here."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
+    document = {"environment": "prod", "storage_root": "s3://x", "work_pool": "docker"}
+    named = Settings(**document, flows_image=THERE, serving_image=ELSEWHERE)
+    assert with_images(named) == named
+    with pytest.raises(NotBuilt, match="Is a Docker engine running"):
+        with_images(Settings(**document))
