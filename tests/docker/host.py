@@ -44,13 +44,16 @@ class Host:
         for other in _NAMES:
             text = text.replace({"prefect": "4200", "mlflow": "5000"}[other], str(self.ports[other]))
         found: dict[str, Any] = yaml.safe_load(text)["services"][name]
-        own: dict[str, Any] = yaml.safe_load(yaml.safe_dump(found).replace("8080", str(self.ports[name])))
+        text = yaml.safe_dump(found).replace("8080", str(self.ports[name])).replace("0.0.0.0", "127.0.0.1")
+        own: dict[str, Any] = yaml.safe_load(text)
+        own["environment"] |= {"PREFECT_WORKER_WEBSERVER_PORT": self.ports[name]}
+        if name.startswith("serving"):  # the image says it for the port of the file
+            own["environment"] |= {"PERENNIAL_HEALTH": f"http://127.0.0.1:{self.ports[name]}/v2/health/live"}
         return own
 
     def options(self, name: str) -> tuple[str, ...]:
         """Return the options of `docker run` for a service."""
         service = self.service(name)
-        service["environment"] = service["environment"] | {"PREFECT_WORKER_WEBSERVER_PORT": self.ports[name]}
         secrets = [f"{self.folder / 'secrets' / one}:/run/secrets/{one}:ro" for one in service.get("secrets", ())]
         volumes = [f"{self.folder.name}-{one}" for one in service.get("volumes", ())]
         mounts = [part for one in (*secrets, *volumes) for part in ("--volume", one)]
