@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -47,6 +48,13 @@ SERVING = {
 """Patient, since three services share two cores with everything else: how fast they answer is judged elsewhere."""
 RUN = "io.prefect.flow-run-id"
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+SAVING = """
+import json, sys
+from prefect.blocks.system import Secret
+
+for name, value in json.loads(sys.argv[1]).items():
+    Secret(value=value).save(name)
+"""
 OF_SERVERS = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_SERVER_API_AUTH_STRING")
 """A worker hands all of Prefect's variables that it has to its runs, so it must not have these."""
 TOKEN = "token-secret-of-the-tests"
@@ -206,9 +214,8 @@ def _say_where(stage: Stage) -> None:
         f"/block_documents/{stage.block()['id']}", {"data": {**places, "use_cases": "/use_cases"}}, "PATCH"
     )
     values = {**stage.s3.variables, "MLFLOW_TRACKING_USERNAME": "perennial", "MLFLOW_TRACKING_PASSWORD": LOGIN}
-    saving = "import sys; from prefect.blocks.system import Secret; Secret(value=sys.argv[2]).save(sys.argv[1])"
-    for variable, block in read_document("test")["secrets"].items():
-        stage.server.run("python", "-c", saving, block, values[variable])
+    named = {block: values[variable] for variable, block in read_document("test")["secrets"].items()}
+    stage.server.run(sys.executable, "-c", SAVING, json.dumps(named))
 
 
 @contextmanager

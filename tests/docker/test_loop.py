@@ -23,9 +23,8 @@ from tests.servers import until
 pytestmark = pytest.mark.docker
 
 REPLICAS = 3
-FLIGHTS = {"2013-01": "2013-02-02T06:00:00Z", "2013-02": "2013-03-02T06:00:00Z"}
-"""Months that the flights live through, each with the moment at which its run is planned."""
-MARCH = {"use_case": "flight-delay", "period": "2013-03", "as_of": "2013-04-03T06:00:00Z"}
+JANUARY = {"use_case": "flight-delay", "period": "2013-01", "as_of": "2013-02-02T06:00:00Z"}
+FEBRUARY = {"use_case": "flight-delay", "period": "2013-02", "as_of": "2013-03-03T06:00:00Z"}
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +41,9 @@ def shop(stage: Stage) -> Released:
 
 @pytest.fixture(scope="module")
 def flights(stage: Stage) -> list[Run]:
-    """Two months of flights by the whole loop, and the next one stage by stage, as the release of February does."""
-    months = [{"use_case": "flight-delay", "period": month, "as_of": at} for month, at in FLIGHTS.items()]
-    lived = [stage.run("pipeline/test", **month) for month in months]
-    return lived + [stage.run(f"{flow}/test", **MARCH) for flow in ("ingest", "validate", "predict", "monitor")]
+    """January by the whole loop to a release, and February stage by stage to a measurement of what was predicted."""
+    stages = ("ingest", "validate", "predict", "monitor")
+    return [stage.run("pipeline/test", **JANUARY), *(stage.run(f"{flow}/test", **FEBRUARY) for flow in stages)]
 
 
 def test_apply_pins_the_images_that_it_built(stage: Stage, images: dict[str, str]) -> None:
@@ -65,11 +63,11 @@ def test_the_flights_are_released_scored_and_measured_by_runs_in_containers(stag
     written = {(one.code, one.lock) for one in ws.state().trained}
     assert written == {(labels["org.opencontainers.image.revision"], lock_digest())}
     recorded = [entry.record for entry in ws.journal.entries()]
-    predicted = next(one for one in recorded if isinstance(one, Predicted) and one.period == MARCH["period"])
-    measured = next(one for one in recorded if isinstance(one, Measured) and one.period == MARCH["period"])
+    predicted = next(one for one in recorded if isinstance(one, Predicted) and one.period == FEBRUARY["period"])
+    measured = next(one for one in recorded if isinstance(one, Measured) and one.period == FEBRUARY["period"])
     assert (predicted.release, measured.version) == (released.number, released.version)
-    assert predicted.rows > 25_000
-    assert measured.labels > 25_000 and measured.performance
+    assert predicted.rows > 20_000
+    assert measured.labels > 20_000 and measured.performance
 
 
 def test_a_run_is_given_the_servers_password_and_no_other_secret(flights: list[Run]) -> None:
