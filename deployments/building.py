@@ -136,4 +136,4 @@ def _revision() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(build_images()))
+    print(json.dumps(build_images(*map(Path, sys.argv[1:]))))

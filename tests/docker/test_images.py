@@ -11,12 +11,10 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
-from prefect.settings import PREFECT_DEFAULT_DOCKER_BUILD_NAMESPACE, temporary_settings
 
 from deployments.bills import bill_of
-from deployments.building import build_images
 from perennial.model.revision import code_revision
-from tests.docker.engine import BUILDERS_SECRET, HARDENED, docker, inspect, project_copy
+from tests.docker.engine import BUILDERS_SECRET, HARDENED, build, docker, inspect, project_copy
 from tests.servers import ROOT, free_port, until
 
 pytestmark = pytest.mark.docker
@@ -111,7 +109,7 @@ def planted(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
         path = project / place
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"AWS_SECRET_ACCESS_KEY=" + SECRET)
-    return project, build_images(project)
+    return project, build(project)
 
 
 def test_no_secret_of_the_checkout_or_the_builder_gets_into_a_layer_or_the_history(
@@ -169,7 +167,7 @@ def test_a_change_of_a_flow_changes_only_the_last_layers(
     project, before = planted
     with (project / "flows" / "training.py").open("a") as file:
         file.write("# changed\n")
-    after = build_images(project)
+    after = build(project)
     assert after["serving"] == before["serving"]
     old, new = (inspect(one["flows"])["RootFS"]["Layers"] for one in (before, after))
     differing = [place for place, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1]]
@@ -183,8 +181,8 @@ def test_a_registry_gives_the_digest_that_is_pinned_and_pulled(engine: None, tmp
     (tmp_path / "Dockerfile").write_text("FROM scratch AS serving\nCOPY of /of\nFROM serving AS flows\nCOPY of /more\n")
     (tmp_path / "of").write_text(str(tmp_path))
     for _ in range(2):  # the second registry is asked for its own digest, though the first gave one too
-        with registry(tmp_path) as address, temporary_settings({PREFECT_DEFAULT_DOCKER_BUILD_NAMESPACE: address}):
-            for target, image in build_images(tmp_path).items():
+        with registry(tmp_path) as address:
+            for target, image in build(tmp_path, PREFECT_DEFAULT_DOCKER_BUILD_NAMESPACE=address).items():
                 assert image.startswith(f"{address}/perennial-{target}@sha256:")
                 docker("rmi", "--force", image)
                 docker("pull", "--quiet", image)
