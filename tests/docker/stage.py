@@ -140,13 +140,18 @@ class Stage:
 
 @contextmanager
 def watching() -> Iterator[dict[str, list[str]]]:
-    """Keep the environment of each container of a flow run, by the run: the container is removed when it ends."""
+    """Keep the environment of each container of a flow run, by the run: the container is removed when it ends.
+
+    Those that are left at the end, as of runs that automations started, are removed then: they outlive their worker.
+    """
     found: dict[str, list[str]] = {}
+    created: list[str] = []
     command = ["docker", "events", "--filter", "event=create", "--filter", f"label={RUN}", "--format", "{{.ID}}"]
 
     def keep(lines: Any) -> None:
-        for identity in lines:
-            told = docker("inspect", "--format", "{{json .Config}}", identity.strip(), check=False)
+        for identity in map(str.strip, lines):
+            created.append(identity)
+            told = docker("inspect", "--format", "{{json .Config}}", identity, check=False)
             if told.startswith("{"):
                 config = json.loads(told)
                 found[config["Labels"][RUN]] = config["Env"]
@@ -159,6 +164,7 @@ def watching() -> Iterator[dict[str, list[str]]]:
         finally:
             events.terminate()
             thread.join()
+            docker("rm", "--force", *created, check=False)
 
 
 @contextmanager

@@ -55,28 +55,6 @@ def test_apply_pins_the_images_that_it_built(stage: Stage, images: dict[str, str
     assert (document["flows_image"], document["serving_image"]) == (image, images["serving"])
 
 
-def test_the_flights_are_released_scored_and_measured_by_runs_in_containers(stage: Stage, flights: list[Run]) -> None:
-    ws = Workspace.open("flight-delay", stage.settings)
-    released = ws.state().champion
-    assert released and released.image == stage.block()["data"]["serving_image"]
-    labels = inspect(released.image)["Config"]["Labels"]
-    written = {(one.code, one.lock) for one in ws.state().trained}
-    assert written == {(labels["org.opencontainers.image.revision"], lock_digest())}
-    recorded = [entry.record for entry in ws.journal.entries()]
-    predicted = next(one for one in recorded if isinstance(one, Predicted) and one.period == FEBRUARY["period"])
-    measured = next(one for one in recorded if isinstance(one, Measured) and one.period == FEBRUARY["period"])
-    assert (predicted.release, measured.version) == (released.number, released.version)
-    assert predicted.rows > 20_000
-    assert measured.labels > 20_000 and measured.performance
-
-
-def test_a_run_is_given_the_servers_password_and_no_other_secret(flights: list[Run]) -> None:
-    print(f"cold starts in seconds: {[one.cold_start for one in flights]}")
-    for run in flights:
-        found = [one.partition("=")[0] for one in run.variables if any(secret in one for secret in SECRETS)]
-        assert found == ["PREFECT_API_AUTH_STRING"]
-
-
 def test_a_rollout_and_a_rollback_happen_while_three_containers_answer(
     stage: Stage, shop: Released, tmp_path: Path
 ) -> None:
@@ -118,6 +96,28 @@ def test_a_rollout_and_a_rollback_happen_while_three_containers_answer(
     assert [one for one in asked if one.status != 200] == []
     assert {one.release for one in asked} == {shop.number, second.number, back.number}
     assert len(asked) > 100
+
+
+def test_the_flights_are_released_scored_and_measured_by_runs_in_containers(stage: Stage, flights: list[Run]) -> None:
+    ws = Workspace.open("flight-delay", stage.settings)
+    released = ws.state().champion
+    assert released and released.image == stage.block()["data"]["serving_image"]
+    labels = inspect(released.image)["Config"]["Labels"]
+    written = {(one.code, one.lock) for one in ws.state().trained}
+    assert written == {(labels["org.opencontainers.image.revision"], lock_digest())}
+    recorded = [entry.record for entry in ws.journal.entries()]
+    predicted = next(one for one in recorded if isinstance(one, Predicted) and one.period == FEBRUARY["period"])
+    measured = next(one for one in recorded if isinstance(one, Measured) and one.period == FEBRUARY["period"])
+    assert (predicted.release, measured.version) == (released.number, released.version)
+    assert predicted.rows > 20_000
+    assert measured.labels > 20_000 and measured.performance
+
+
+def test_a_run_is_given_the_servers_password_and_no_other_secret(flights: list[Run]) -> None:
+    print(f"cold starts in seconds: {[one.cold_start for one in flights]}")
+    for run in flights:
+        found = [one.partition("=")[0] for one in run.variables if any(secret in one for secret in SECRETS)]
+        assert found == ["PREFECT_API_AUTH_STRING"]
 
 
 def require_only_its_own(stage: Stage, identity: str) -> None:
