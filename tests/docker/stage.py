@@ -22,6 +22,7 @@ from blocks.documents import read_document
 from perennial.hosting.containers import container_service
 from perennial.hosting.manifests import read_template
 from perennial.hosting.promise import PORT, promise_of
+from perennial.model.revision import code_revision
 from perennial.records import Released
 from perennial.release.reports import Report, read_reports
 from perennial.release.rollout_evidence import is_fresh
@@ -201,6 +202,7 @@ def _variables_of_all(made: Settings, postgres: Any, s3: S3, registry: str) -> d
         "PREFECT_SERVER_API_AUTH_STRING": AUTH,
         "PREFECT_API_AUTH_STRING": AUTH,
         "PERENNIAL_ENV": "test",
+        "PERENNIAL_REVISION": code_revision(),  # as the images were built, though somebody edits the checkout meanwhile
         "PERENNIAL_WORK_POOL": "docker",
         "PERENNIAL_JOB_VARIABLES": yaml.safe_dump(shared, default_flow_style=True),
         "PERENNIAL_STORAGE_ROOT": ROOT,
