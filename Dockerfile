@@ -66,7 +66,7 @@ ENV PERENNIAL_REVISION=${REVISION} \
     PERENNIAL_HEALTH=http://127.0.0.1:8080/v2/health/live
 USER 10001:10001
 EXPOSE 8080
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-S", "/opt/perennial/healthy.py"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=240s CMD ["python", "-S", "/opt/perennial/healthy.py"]
 ENTRYPOINT ["python", "/opt/perennial/start.py", "python", "-m", "serving"]
 
 FROM runtime AS flows
@@ -92,6 +92,6 @@ ENV PERENNIAL_REVISION=${REVISION} \
     GIT_PYTHON_REFRESH=quiet \
     DO_NOT_TRACK=1
 USER 10001:10001
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-S", "/opt/perennial/healthy.py"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=240s CMD ["python", "-S", "/opt/perennial/healthy.py"]
 ENTRYPOINT ["python", "/opt/perennial/start.py"]
 CMD ["perennial", "--help"]

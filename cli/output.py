@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import typer
@@ -40,14 +41,14 @@ def show(value: Any, draw: Callable[[], RenderableType | None], as_json: bool) -
 
 
 def plain(value: Any) -> Any:
-    """Turn records, also inside of lists and dictionaries, into plain JSON values."""
+    """Turn records and moments, also inside of lists and dictionaries, into plain JSON values."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, dict):
         return {key: plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [plain(one) for one in value]
-    return value
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def tell_error(error: PerennialError, as_json: bool) -> None:

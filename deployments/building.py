@@ -7,8 +7,9 @@ builds without applying anything.
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 from blocks.documents import PROJECT
@@ -40,16 +41,34 @@ def with_known_images(settings: Settings) -> Settings:
     return settings.model_copy(update=_named(_known_images(settings))) if _needs_images(settings) else settings
 
 
-def build_images() -> dict[str, str]:
+def build_images(project: Path = PROJECT) -> dict[str, str]:
     """Run the build steps, push where a registry is set, and return each image by digest, by its target.
 
     What the engine says meanwhile goes to standard error.
 
+    Args:
+        project: Folder that is built from.
+
     Raises:
         NotBuilt: A step failed; its output was shown.
     """
-    with chdir(PROJECT), _revision(), redirect_stdout(sys.stderr):
-        return {one["id"]: _built(one) for one in _arguments(read_definition("dev"))}
+    with chdir(project), _revision(), redirect_stdout(sys.stderr):
+        return {one["id"]: _built(one) for one in _arguments(read_definition("dev", project / "prefect.yaml"))}
+
+
+def pinned(name: str, identity: str, known: Sequence[str]) -> str:
+    """Return how an image is named so that nobody can put another in its place.
+
+    That is the digest which the registry of its name gave it. Without one it is the identity of the image in its own
+    engine, which no other engine knows.
+
+    Args:
+        name: With the tag, as `ghcr.io/team/perennial-flows:1f3c`.
+        identity: `sha256:...`, of the engine.
+        known: `RepoDigests` of the engine; of every registry that the image was ever pushed to.
+    """
+    repository = name.rpartition(":")[0]
+    return next((one for one in known if one.partition("@")[0] == repository), identity)
 
 
 def _needs_images(settings: Settings) -> bool:
@@ -84,13 +103,11 @@ def _built(step: dict[str, Any]) -> str:
 
 
 def _digest(name: str) -> str:
-    """The digest that a registry gave it, or else its own, which holds in the engine that has it."""
     from prefect.utilities.dockerutils import docker_client
 
     with docker_client() as client:
         image = client.images.get(name)
-    pushed: list[str] = image.attrs.get("RepoDigests", [])
-    return pushed[0] if pushed else str(image.id)
+    return pinned(name, str(image.id), image.attrs.get("RepoDigests") or ())
 
 
 def _known_images(settings: Settings) -> dict[str, str]:
@@ -119,4 +136,4 @@ def _revision() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(build_images()))
+    print(json.dumps(build_images(*map(Path, sys.argv[1:]))))

@@ -1,12 +1,17 @@
 #!/bin/sh
 # Takes out of a Python environment what no program loads, and compiles the rest once, for a root file system that
-# cannot be written. Bytecode is never compared with its source again, so that the same files give the same bytes.
+# cannot be written. Bytecode is never compared with its source again, and all that is left was changed at one moment
+# (1980, the first year that a zip file knows), so that the same packages give the same layer.
 #
 #   trim /opt/venv      libraries: their own tests, headers, stubs, symbols; Arrow's Flight and its doubled libraries
 #   trim --base         the base image: pip, package lists, manuals, and what of the standard library is for developers
 set -eu
 
 compile() { python3 -m compileall -q -j 0 -f --invalidation-mode unchecked-hash "$1" || true; }
+date_all() {
+  find "$1" -xdev \( -path /proc -o -path /sys -o -path /dev \) -prune -o \
+    -exec touch --no-dereference --date=@315532800 {} +
+}
 
 if [ "$1" = --base ]; then
   library=$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
@@ -20,6 +25,7 @@ if [ "$1" = --base ]; then
   for name in ensurepip idlelib lib2to3 pydoc_data test turtledemo tkinter; do rm -rf "${library:?}/$name"; done
   find "$library" -type d -name __pycache__ -prune -exec rm -rf {} +
   compile "$library"
+  date_all /
   exit
 fi
 
@@ -36,3 +42,4 @@ for arrow in "$packages"/pyarrow; do
 done
 strip --strip-unneeded "$packages"/uvloop/*.so "$packages"/xgboost/lib/*.so "$packages"/yaml/*.so
 compile "$packages"
+date_all "$1"

@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -54,6 +55,17 @@ def test_it_is_a_compose_file() -> None:
     assert list(jsonschema.Draft7Validator(SCHEMA).iter_errors(broken)), "the schema refuses what it should"
 
 
+@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed")
+def test_compose_itself_takes_it(tmp_path: Path) -> None:
+    copy = shutil.copytree(ROOT / "deployments" / "compose", tmp_path / "deployments" / "compose")
+    subprocess.run([copy / "make-secrets"], check=True, capture_output=True)
+    shutil.copy2(ROOT / "compose.yaml", tmp_path)
+    command = ["docker-compose", "--file", "compose.yaml", "config"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout)["services"].keys() == SERVICES.keys()
+
+
 def test_everything_that_a_service_names_is_declared_and_the_other_way_round() -> None:
     secrets = {name for one in SERVICES.values() for name in one.get("secrets", [])}
     mounted = [volume.split(":")[0] for one in SERVICES.values() for volume in one.get("volumes", [])]
@@ -84,12 +96,22 @@ def test_a_service_is_started_again_and_only_the_proxy_is_reached_from_outside(n
         assert port.startswith("${PERENNIAL_ADDRESS:-127.0.0.1}:")
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_what_is_ours_has_no_rights_and_writes_only_where_it_must(name: str) -> None:
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_has_no_rights_writes_only_where_it_must_and_is_bounded(name: str) -> None:
     found = service(name)
     assert (found["read_only"], found["cap_drop"]) == (True, ["ALL"])
+    assert found.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "proxy" else [])
     assert found["security_opt"] == ["no-new-privileges:true"]
-    assert found["tmpfs"][0].startswith("/tmp:size=")
+    assert re.fullmatch(r"\d+[mg]", found["mem_limit"]) and found["logging"]["options"]["max-size"]
+    assert not {"privileged", "pid", "ipc", "devices", "network_mode"} & found.keys()
+    assert not [one for one in found.get("volumes", []) if "docker.sock" in one]
+    assert name not in OURS or found["tmpfs"][0].startswith("/tmp:size=")
+
+
+def test_the_database_counts_as_well_only_when_others_reach_it() -> None:
+    """While PostgreSQL makes its databases it listens on a socket of its own, not on TCP."""
+    asked = service("postgres")["healthcheck"]["test"]
+    assert asked[asked.index("--host") + 1] == "127.0.0.1"
 
 
 @pytest.mark.parametrize("name", OURS)

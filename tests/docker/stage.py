@@ -3,43 +3,63 @@
 PostgreSQL, an S3 API, the Prefect and MLflow servers and a docker worker run on loopback, which the containers share.
 """
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import yaml
 
 from blocks.documents import read_document
+from perennial.hosting.containers import container_service
+from perennial.hosting.manifests import read_template
+from perennial.hosting.promise import PORT, promise_of
+from perennial.model.revision import code_revision
+from perennial.records import Released
 from perennial.release.reports import Report, read_reports
 from perennial.release.rollout_evidence import is_fresh
 from perennial.settings import Settings
 from perennial.workspace import Workspace
-from tests.builders import make_use_case, write_month
-from tests.docker.engine import container, docker, inspect
+from tasks.hosting import TEMPLATE
+from tests.builders import deliver, make_use_case, write_month
+from tests.docker.engine import container, docker, inspect, options_of
 from tests.end_to_end.test_postgres_s3 import AUTH, BUCKET, LOGIN, ROOT, start_registry
 from tests.faults.serving.stage import ASKED
 from tests.servers import PERENNIAL, PREFECT, Server, free_port, running_server, until
 from tests.servers import ROOT as PROJECT
 from tests.storage_servers import PASSWORD, S3, SECRET_KEY, postgres_server, s3_server
 
-LIVED = {"2024-03": "2024-04-01", "2024-04": "2024-05-01"}
-"""Months that the loop lives through, each with the moment from which it is over."""
+BEFORE, MONTH, END = "2024-03", "2024-04", "2024-05-01T00:00:00Z"
+"""The month that the loop lives through, the one before it, and the moment from which it is over."""
 SERVING = {
     "rollout": "canary",
-    "timeout": "6s",
+    "timeout": "30s",
     "canary": {"steps": [0.5]},
-    "trial": {"min_answers": 40, "deadline": "10m"},
-    "health": {"min_answers": 20, "slower_than": "3s", "errors": 0.2},
+    "trial": {"min_answers": 40, "deadline": "30m"},
+    "health": {"min_answers": 20, "slower_than": "25s", "errors": 0.2},
 }
+"""Patient, since three services share two cores with everything else: how fast they answer is judged elsewhere."""
+RUN = "io.prefect.flow-run-id"
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+SAVING = """
+import json, sys
+from prefect.blocks.system import Secret
+
+for name, value in json.loads(sys.argv[1]).items():
+    Secret(value=value).save(name)
+"""
 OF_SERVERS = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_SERVER_API_AUTH_STRING")
 """A worker hands all of Prefect's variables that it has to its runs, so it must not have these."""
-SECRETS = (SECRET_KEY, LOGIN, AUTH.partition(":")[2], PASSWORD)
+TOKEN = "token-secret-of-the-tests"
+SECRETS = (SECRET_KEY, LOGIN, AUTH.partition(":")[2], PASSWORD, TOKEN)
 
 
 @dataclass
@@ -62,7 +82,8 @@ class Stage:
     """Of the environment, as a process outside of the containers sees it."""
     endpoint: str
     registry: str = ""
-    runs: list[Run] = field(default_factory=list)
+    containers: dict[str, list[str]] = field(default_factory=dict)
+    """Environment of each container of a flow run that was created, by the run."""
 
     @property
     def ws(self) -> Workspace:
@@ -75,17 +96,22 @@ class Stage:
         return next(one for one in found if one["name"] == "test" and "storage_root" in one["data"])
 
     def run(self, deployment: str, **parameters: str) -> Run:
-        """Run a deployment in a container to its end, and see that it completed."""
+        """Run a deployment to its end, and see that it completed, in a container."""
         identity = self.server.ask(f"/deployments/name/{deployment}")["id"]
         created = self.server.ask(f"/deployments/{identity}/create_flow_run", {"parameters": parameters})
-        variables = until(60, lambda: _variables(created["id"]))
         path = f"/flow_runs/{created['id']}"
-        ended = until(300, lambda: one if (one := self.server.ask(path))["state_type"] in ENDED else None)
+        ended = until(420, lambda: one if (one := self.server.ask(path))["state_type"] in ENDED else None)
         began = datetime.fromisoformat(ended["start_time"]) - datetime.fromisoformat(created["created"])
         assert ended["state_type"] == "COMPLETED", f"{deployment}: {ended['state']['message']}"
-        run = Run(began.total_seconds(), variables)
-        self.runs.append(run)
-        return run
+        return Run(began.total_seconds(), until(30, lambda: self.containers.get(created["id"])))
+
+    def live_a_month(self) -> Released:
+        """Deliver the month before, and let the loop live through the month, in a container, to its first release."""
+        deliver(self.ws, BEFORE)
+        self.run("pipeline/test", use_case="shop-returns", period=MONTH, as_of=END)
+        champion = self.ws.state().champion
+        assert champion, [entry.record for entry in self.ws.journal.entries()]
+        return champion
 
     def register(self) -> None:
         """Give the registry the version that a test put into the journal by hand."""
@@ -102,41 +128,50 @@ class Stage:
 
     @contextmanager
     def service(self, image: str, folder: Path) -> Iterator[tuple[str, int]]:
-        """Run the service as one container, and wait until it is well; yields its id and port."""
-        keys = folder / "keys.env"
-        keys.write_text("".join(f"{name}={value}\n" for name, value in self.s3.variables.items()))
-        port, told = (
-            free_port(),
-            {
-                "PERENNIAL_ENV": "test",
-                "PERENNIAL_STORAGE_ROOT": ROOT,
-                "PERENNIAL_STORAGE_ENDPOINT": self.endpoint,
-                "PERENNIAL_USE_CASES": "/use_cases",
-                "PERENNIAL_SERVING_IMAGE": image,
-            },
-        )
-        told["PERENNIAL_HEALTH"] = f"http://127.0.0.1:{port}/v2/health/live"
-        options = ["--env-file", str(keys), "--volume", f"{self.settings.use_cases}:/use_cases:ro"]
-        options += [part for name, value in told.items() for part in ("--env", f"{name}={value}")]
-        command = ("shop-returns", "--port", str(port), "--replicas", "1")
-        with container(image, *command, options=tuple(options)) as identity:
-            until(90, lambda: inspect(identity)["State"]["Health"]["Status"] == "healthy")
+        """Run the service as `perennial render` promises it, but for its address; yields its id and port once well."""
+        settings, port = self.settings.model_copy(update={"serving_image": image}), free_port()
+        promised = yaml.safe_dump(container_service(read_template(TEMPLATE), promise_of(settings, "shop-returns")))
+        found = yaml.safe_load(promised.replace("0.0.0.0", "127.0.0.1").replace(str(PORT), str(port)))
+        place = f"{settings.use_cases}:{found['environment']['PERENNIAL_USE_CASES']}:ro"
+        options = ("--volume", place, *options_of(found, folder / f"{port}.env"))
+        with container(found["image"], *found["command"], options=options) as identity:
+            until(180, lambda: inspect(identity)["State"]["Health"]["Status"] == "healthy")
             yield identity, port
 
 
-def _variables(run: str) -> list[str]:
-    """Environment of the container of a flow run, while it is there."""
-    found = docker("ps", "--quiet", "--filter", f"label=io.prefect.flow-run-id={run}")
-    if not found:
-        return []
-    told = docker("inspect", "--format", "{{range .Config.Env}}{{println .}}{{end}}", found, check=False)
-    return told.split("\n") if "PREFECT_API_URL" in told else []
+@contextmanager
+def watching() -> Iterator[dict[str, list[str]]]:
+    """Keep the environment of each container of a flow run, by the run: the container is removed when it ends.
+
+    Those that are left at the end, as of runs that automations started, are removed then: they outlive their worker.
+    """
+    found: dict[str, list[str]] = {}
+    created: list[str] = []
+    command = ["docker", "events", "--filter", "event=create", "--filter", f"label={RUN}", "--format", "{{.ID}}"]
+
+    def keep(lines: Any) -> None:
+        for identity in map(str.strip, lines):
+            created.append(identity)
+            told = docker("inspect", "--format", "{{json .Config}}", identity, check=False)
+            if told.startswith("{"):
+                config = json.loads(told)
+                found[config["Labels"][RUN]] = config["Env"]
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as events:
+        thread = Thread(target=keep, args=(events.stdout,), daemon=True)
+        thread.start()
+        try:
+            yield found
+        finally:
+            events.terminate()
+            thread.join()
+            docker("rm", "--force", *created, check=False)
 
 
 @contextmanager
 def staged(folder: Path) -> Iterator[Stage]:
     """Start everything, apply the environment and run its worker."""
-    made = make_use_case(folder, months=tuple(LIVED), changes={"serving": SERVING}).settings
+    made = make_use_case(folder, months=(BEFORE, MONTH), changes={"serving": SERVING}).settings
     write_month(Path(made.use_cases) / "shop-returns", ASKED, rows=500, seed=4)
     shutil.copytree(PROJECT / "use_cases" / "flight-delay", Path(made.use_cases) / "flight-delay")
     for path in (folder, *Path(made.use_cases).rglob("*")):
@@ -148,8 +183,9 @@ def staged(folder: Path) -> Iterator[Stage]:
         server = stack.enter_context(running_server(folder, **_variables_of_all(made, postgres, s3, registry)))
         start_registry(server, postgres, s3, registry)
         settings = made.model_copy(update={"storage_root": ROOT, "storage_endpoint": s3.endpoint})
-        stage = Stage(server, s3, settings, s3.endpoint, registry)
-        with _environment({**s3.variables, "MLFLOW_TRACKING_USERNAME": "perennial", "MLFLOW_TRACKING_PASSWORD": LOGIN}):
+        stage = Stage(server, s3, settings, s3.endpoint, registry, stack.enter_context(watching()))
+        login = {"MLFLOW_TRACKING_USERNAME": "perennial", "MLFLOW_TRACKING_PASSWORD": LOGIN}
+        with _environment({**s3.variables, **login, "PERENNIAL_SERVING_TOKENS": TOKEN}):
             server.run(PERENNIAL, "apply", "--env", "test", "--json")
             _say_where(stage)
             without = [f"--unset={name}" for name in OF_SERVERS]
@@ -166,6 +202,7 @@ def _variables_of_all(made: Settings, postgres: Any, s3: S3, registry: str) -> d
         "PREFECT_SERVER_API_AUTH_STRING": AUTH,
         "PREFECT_API_AUTH_STRING": AUTH,
         "PERENNIAL_ENV": "test",
+        "PERENNIAL_REVISION": code_revision(),  # as the images were built, though somebody edits the checkout meanwhile
         "PERENNIAL_WORK_POOL": "docker",
         "PERENNIAL_JOB_VARIABLES": yaml.safe_dump(shared, default_flow_style=True),
         "PERENNIAL_STORAGE_ROOT": ROOT,
@@ -185,9 +222,8 @@ def _say_where(stage: Stage) -> None:
         f"/block_documents/{stage.block()['id']}", {"data": {**places, "use_cases": "/use_cases"}}, "PATCH"
     )
     values = {**stage.s3.variables, "MLFLOW_TRACKING_USERNAME": "perennial", "MLFLOW_TRACKING_PASSWORD": LOGIN}
-    saving = "import sys; from prefect.blocks.system import Secret; Secret(value=sys.argv[2]).save(sys.argv[1])"
-    for variable, block in read_document("test")["secrets"].items():
-        stage.server.run("python", "-c", saving, block, values[variable])
+    named = {block: values[variable] for variable, block in read_document("test")["secrets"].items()}
+    stage.server.run(sys.executable, "-c", SAVING, json.dumps(named))
 
 
 @contextmanager

@@ -1,17 +1,21 @@
 """The images: what is in them and what is not, who runs in them, and what a change costs."""
 
 import json
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from urllib.request import urlopen
 
 import pytest
+import yaml
 
 from deployments.bills import bill_of
 from perennial.model.revision import code_revision
-from tests.docker.engine import HARDENED, build, docker, inspect, project_copy
+from tests.docker.engine import BUILDERS_SECRET, HARDENED, build, docker, inspect, project_copy
+from tests.servers import ROOT, free_port, until
 
 pytestmark = pytest.mark.docker
 
@@ -20,7 +24,17 @@ LOADS = {
     "serving": "pytz, serving.app, serving.worker, serving.duties, xgboost, skops.io, sklearn.linear_model, deltalake",
 }
 MEGABYTES = {"flows": 1800, "serving": 700}
-SECRET = "hunter2-of-the-tests"
+SECRET = b"hunter2-of-the-tests"
+PLANTED = (
+    ".env",
+    ".perennial/test/run/keys.json",
+    ".git/config",
+    "deployments/compose/secrets/mlflow_password",
+    "use_cases/flight-delay/.env",
+    "use_cases/.env.local",
+    "flows/.envrc",
+    "serving/.perennial/keys.json",
+)
 
 
 def python(image: str, code: str, *options: str) -> str:
@@ -87,50 +101,105 @@ def test_the_service_has_nothing_of_orchestration_and_no_installer(images: dict[
     assert python(images["serving"], code) == "[]"
 
 
+@pytest.fixture(scope="module")
+def planted(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A checkout with secrets in it, everywhere where people leave them, and the images that are built from it."""
+    project = project_copy(tmp_path_factory.mktemp("planted"))
+    for place in PLANTED:
+        path = project / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"AWS_SECRET_ACCESS_KEY=" + SECRET)
+    return project, build(project)
+
+
 def test_no_secret_of_the_checkout_or_the_builder_gets_into_a_layer_or_the_history(
-    images: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: dict[str, str], planted: tuple[Path, dict[str, str]]
 ) -> None:
-    project = project_copy(tmp_path)
-    (project / ".env").write_text(f"AWS_SECRET_ACCESS_KEY={SECRET}\n")
-    keys = project / ".perennial" / "test" / "run" / "keys.json"
-    keys.parent.mkdir(parents=True)
-    keys.write_text(json.dumps({"PREFECT_API_AUTH_STRING": f"perennial:{SECRET}"}))
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    image = build(project, "flows")
+    built = [*images.values(), *planted[1].values()]
     names, found = set[str](), list[str]()
-    for name, file in files_of(image):
+    for name, content in files_of(*built):
         names.add(name)
-        if SECRET.encode() in file.read():
+        if SECRET in content or BUILDERS_SECRET.encode() in content:
             found.append(name)
     assert found == []
-    assert "app/flows/pipeline.py" in names
-    assert not [name for name in names if name.startswith("app/") and Path(name).name in {".env", "keys.json", ".git"}]
-    assert SECRET not in docker("history", "--no-trunc", image)
+    assert {"app/flows/pipeline.py", "app/serving/app.py", "opt/perennial/start.py"} <= names
+    left = {Path(place).name for place in PLANTED} | {".git"}
+    assert [name for name in names if name.startswith("app/") and left & set(Path(name).parts)] == []
+    for image in built:
+        told = docker("history", "--no-trunc", image) + json.dumps(inspect(image))
+        assert not [one for one in (SECRET.decode(), BUILDERS_SECRET) if one in told]
 
 
-def files_of(image: str) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield every file of every layer, the manifest and the history included, under its path."""
-    saving = subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE)
+def test_a_secret_in_a_layer_would_be_found(engine: None, tmp_path: Path) -> None:
+    (tmp_path / "left").write_bytes(b"x" * 20_000 + SECRET)
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY left /deep/left\n")
+    image = docker("build", "--quiet", str(tmp_path))
+    assert [name for name, content in files_of(image) if SECRET in content] == ["deep/left"]
+
+
+def files_of(*images: str) -> Iterator[tuple[str, bytes]]:
+    """Yield every file of every layer, and the manifests and settings, with its content; a shared layer once.
+
+    Engines before 25 write a layer as `<id>/layer.tar`, later ones as `blobs/sha256/<digest>`.
+    """
+    saving = subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE)
     with saving, tarfile.open(fileobj=saving.stdout, mode="r|") as archive:
         for entry in archive:
             content = archive.extractfile(entry)
             if content is None:
                 continue
-            if not entry.name.endswith(".tar"):
-                yield entry.name, content
+            if not is_layer(content.peek(512)):  # type: ignore[attr-defined]
+                yield entry.name, content.read()
                 continue
-            with tarfile.open(fileobj=content, mode="r|") as layer:
+            with tarfile.open(fileobj=content, mode="r|*") as layer:
                 for one in layer:
                     if one.isfile() and (inner := layer.extractfile(one)):
-                        yield one.name, inner
+                        yield one.name, inner.read()
 
 
-def test_a_change_of_a_flow_changes_only_the_last_layers(images: dict[str, str], tmp_path: Path) -> None:
-    project = project_copy(tmp_path)
-    before = inspect(build(project, "flows"))["RootFS"]["Layers"]
+def is_layer(head: bytes) -> bool:
+    return head[257:262] == b"ustar" or head.startswith(b"\x1f\x8b")
+
+
+def test_a_change_of_a_flow_changes_only_the_last_layers(
+    images: dict[str, str], planted: tuple[Path, dict[str, str]]
+) -> None:
+    project, before = planted
     with (project / "flows" / "training.py").open("a") as file:
         file.write("# changed\n")
-    after = inspect(build(project, "flows"))["RootFS"]["Layers"]
-    differing = [place for place, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1]]
-    assert differing and differing[0] >= len(before) - 2
-    assert before[:2] == inspect(images["flows"])["RootFS"]["Layers"][:2], "base and dependencies"
+    after = build(project)
+    assert after["serving"] == before["serving"]
+    old, new = (inspect(one["flows"])["RootFS"]["Layers"] for one in (before, after))
+    differing = [place for place, pair in enumerate(zip(old, new, strict=True)) if pair[0] != pair[1]]
+    assert differing and differing[0] >= len(old) - 2
+    assert old[:2] == inspect(images["flows"])["RootFS"]["Layers"][:2], "base and dependencies"
+
+
+@pytest.mark.skipif(shutil.which("docker-registry") is None, reason="docker-registry is not installed")
+def test_a_registry_gives_the_digest_that_is_pinned_and_pulled(engine: None, tmp_path: Path) -> None:
+    shutil.copy2(ROOT / "prefect.yaml", tmp_path)
+    (tmp_path / "Dockerfile").write_text("FROM scratch AS serving\nCOPY of /of\nFROM serving AS flows\nCOPY of /more\n")
+    (tmp_path / "of").write_text(str(tmp_path))
+    for _ in range(2):  # the second registry is asked for its own digest, though the first gave one too
+        with registry(tmp_path) as address:
+            for target, image in build(tmp_path, PREFECT_DEFAULT_DOCKER_BUILD_NAMESPACE=address).items():
+                assert image.startswith(f"{address}/perennial-{target}@sha256:")
+                docker("rmi", "--force", image)
+                docker("pull", "--quiet", image)
+
+
+@contextmanager
+def registry(folder: Path) -> Iterator[str]:
+    """Run a registry on loopback, where engines need no certificate; yields its address with a namespace."""
+    address = f"127.0.0.1:{free_port()}"
+    settings = {"version": 0.1, "storage": {"filesystem": {"rootdirectory": str(folder / "kept")}}}
+    written = folder / f"{address}.yaml"
+    written.write_text(yaml.safe_dump({**settings, "http": {"addr": address}}))
+    with (folder / "registry.log").open("a") as log:
+        child = subprocess.Popen(["docker-registry", "serve", written], stdout=log, stderr=log)
+    try:
+        until(60, lambda: urlopen(f"http://{address}/v2/").status == 200)
+        yield f"{address}/team"
+    finally:
+        child.terminate()
+        child.wait(30)
