@@ -69,8 +69,8 @@ mutation: setup ## Break the gate in every way and see the tests notice
 simulation: setup ## Live through thousands of trials: false alarms and power, written to docs/rollout.md
 	@$(BIN)/python tests/benchmarks/rollout_simulation.py
 
-time-to-safe: setup ## Inject every fault under traffic (RUNS=5 times), written to docs/time-to-safe.md
-	@$(BIN)/python -m tests.faults.serving.time_to_safe --runs $(or $(RUNS),5)
+time-to-safe: setup ## Inject every fault under traffic (RUNS=5 times, ARGS=--add to those of before), written to docs/time-to-safe.md
+	@$(BIN)/python -m tests.faults.serving.time_to_safe --runs $(or $(RUNS),5) $(ARGS)
 
 lock: ## Compile the locks again (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
