@@ -145,8 +145,7 @@ def files_of(*images: str) -> Iterator[tuple[str, bytes]]:
     saving = subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE)
     with saving, tarfile.open(fileobj=saving.stdout, mode="r|") as archive:
         for entry in archive:
-            content = archive.extractfile(entry)
-            if content is None:
+            if not entry.isfile() or not (content := archive.extractfile(entry)):  # a shared layer is a link
                 continue
             if not is_layer(content.peek(512)):  # type: ignore[attr-defined]
                 yield entry.name, content.read()
