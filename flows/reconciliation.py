@@ -22,9 +22,6 @@ from tasks.registration import project_aliases
 from tasks.retelling import tell_again
 from tasks.rollout import correct_predictions, guard_release, show_corrections
 
-SLOWEST_HEARTBEAT = 180
-"""Seconds between the heartbeats of runs where nothing says otherwise, as Prefect has it by default."""
-
 
 class NotReconciled(Permanent):
     """Some use cases could not be reconciled; the others were."""
@@ -41,9 +38,9 @@ def reconcile(use_case: str | None = None, patience: float = 900) -> list[str]:
     5. Tell again the newest news, and what waits for a person, where the server never heard of it.
     6. Let the registry's aliases say what the journal says.
 
-    What failed fails the run at its end, after all parts. A run that is silent for `patience` seconds counts as lost.
+    What failed fails the run after all parts. A run that is silent for `patience` seconds counts as lost.
     """
-    allowed = check_patience(patience, PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() or SLOWEST_HEARTBEAT)
+    allowed = check_patience(patience, PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value())
     settings, made = current_settings(), MadeGood()
     made.attempt("lost runs", lambda: mend_runs(settings.environment, allowed))
     for slug in [use_case] if use_case else use_case_slugs(Path(settings.use_cases)):
@@ -56,14 +53,14 @@ def reconcile(use_case: str | None = None, patience: float = 900) -> list[str]:
 
 def _follow(slug: str, made: MadeGood) -> list[str]:
     with occasion(slug) as this:
-        ws = this.workspace
+        ws, as_of = this.workspace, this.as_of
         parts: dict[str, Part] = {
             "what serves": partial(_guard, ws),
             "deliveries": partial(start_validations, ws),
             "retrainings": partial(start_overdue, ws),
             "the trial": partial(follow_rollout, ws),
             "the service's cluster": partial(start_hosting, ws),
-            "corrections": lambda: show_corrections(ws, correct_predictions(ws, this.as_of), this.as_of),
+            "corrections": lambda: show_corrections(ws, correct_predictions(ws, as_of), as_of),
             "news": partial(tell_again, ws),
             "the registry": lambda: [f"move the alias: {one}" for one in project_aliases(ws)],
         }

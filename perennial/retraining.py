@@ -1,5 +1,6 @@
 """What the journal says of retrainings: that one was asked for, who does it, and how it ended; it decides nothing."""
 
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -60,3 +61,27 @@ class RetrainingEnded(Frozen):
     reason: str
     declaration: str = ""
     """Digest of the use case as it was declared then."""
+
+
+@dataclass
+class Request:
+    """A retraining that was asked for, and what became of it."""
+
+    number: int
+    """Of the journal entry that asked."""
+    at: datetime
+    """The moment it was decided for, as of which it trains."""
+    decided: RetrainingDecided
+    claims: list[RetrainingClaimed] = field(default_factory=list)
+    ended: RetrainingEnded | None = None
+    by_hand: bool = False
+    """Somebody trained as of its moment without claiming it."""
+
+    @property
+    def is_open(self) -> bool:
+        return self.ended is None and not self.by_hand
+
+    @property
+    def claim(self) -> RetrainingClaimed | None:
+        """The newest claim, the only one that counts."""
+        return self.claims[-1] if self.claims else None

@@ -77,7 +77,7 @@ class Settings(BaseModel):
     )
     serving_domain: str = Field(
         default="",
-        description="Domain below which the gateway knows each service by its slug, as `flight-delay.example.org`; "
+        description="Domain below which the gateway knows each service by its slug, as `<slug>.example.org`; "
         "empty for the namespace of the environment.",
     )
     cluster_context: str = Field(

@@ -35,30 +35,7 @@ from perennial.records import (
     Verdict,
 )
 from perennial.replicas import Report
-
-
-@dataclass
-class Request:
-    """A retraining that was asked for, and what became of it."""
-
-    number: int
-    """Of the journal entry that asked."""
-    at: datetime
-    """The moment it was decided for, as of which it trains."""
-    decided: RetrainingDecided
-    claims: list[RetrainingClaimed] = field(default_factory=list)
-    ended: RetrainingEnded | None = None
-    by_hand: bool = False
-    """Somebody trained as of its moment without claiming it."""
-
-    @property
-    def is_open(self) -> bool:
-        return self.ended is None and not self.by_hand
-
-    @property
-    def claim(self) -> RetrainingClaimed | None:
-        """The newest claim, the only one that counts."""
-        return self.claims[-1] if self.claims else None
+from perennial.retraining import Request
 
 
 @dataclass
@@ -84,7 +61,7 @@ class Rollout:
     @property
     def has_failed(self) -> bool:
         """Whether it was taken back because it was shown to be worse, not for want of evidence."""
-        return self.ended_at is not None and self.verdict is not None and self.verdict.answer is Answer.FAIL
+        return bool(self.ended_at and self.verdict and self.verdict.answer is Answer.FAIL)
 
 
 @dataclass
@@ -209,7 +186,7 @@ def _apply(state: State, entry: Entry) -> None:  # noqa: C901  one case per kind
         case Released() as record:
             state.released.append(record)
             state.released_at[record.number] = entry.at
-            _close_rollouts(state)
+            _close(state.rollouts.values())
         case Predicted() as record:
             state.predicted.append(record)
         case Measured() as record:
@@ -247,7 +224,7 @@ def _deliver(state: State, record: Received | Accepted | Refused | FeaturesBuilt
 def _roll_out(state: State, record: RolloutStarted | RolloutAdvanced | RolloutEnded, entry: Entry) -> None:
     match record:
         case RolloutStarted():
-            _close_rollouts(state)
+            _close(state.rollouts.values())
             state.rollouts[record.number] = Rollout(record, entry.at, step_at=entry.at)
         case RolloutAdvanced():
             this = state.rollouts[record.number]
@@ -257,8 +234,8 @@ def _roll_out(state: State, record: RolloutStarted | RolloutAdvanced | RolloutEn
             this.is_open, this.ended_at, this.verdict = False, entry.at, record.verdict
 
 
-def _close_rollouts(state: State) -> None:
-    for one in state.rollouts.values():
+def _close(rollouts: Iterable[Rollout]) -> None:
+    for one in rollouts:
         one.is_open = False
 
 

@@ -12,8 +12,8 @@ from enum import StrEnum
 from perennial.errors import Permanent
 from perennial.periods import Period, format_duration
 from perennial.records import Entry, RetrainingClaimed, RetrainingEnded
-from perennial.retraining import Outcome
-from perennial.state import Request, State, fold
+from perennial.retraining import Outcome, Request
+from perennial.state import State, fold
 from perennial.workspace import Workspace
 
 LEASE = timedelta(hours=24)

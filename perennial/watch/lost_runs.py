@@ -43,15 +43,18 @@ class Mending:
     reason: str
 
 
-def check_patience(seconds: float, heartbeat: float) -> timedelta:
+def check_patience(seconds: float, heartbeat: float | None) -> timedelta:
     """Return after what silence a run counts as lost, where a run gives a sign of life every `heartbeat` seconds.
+
+    Where nothing says how often that is, it is 180 seconds, as Prefect has it by default.
 
     Raises:
         Impatient: A run that works would be marked as crashed.
     """
-    if not seconds >= BEATS * heartbeat:
+    least = BEATS * (heartbeat or 180.0)
+    if not seconds >= least:
         raise Impatient(
-            f"`patience` is {seconds:g} seconds; expected at least {BEATS * heartbeat:g}, {BEATS} heartbeats, or a run "
+            f"`patience` is {seconds:g} seconds; expected at least {least:g}, {BEATS} heartbeats, or a run "
             "that is alive could be marked as crashed. Nothing was changed; give more, or leave it out."
         )
     return timedelta(seconds=seconds)

@@ -20,8 +20,8 @@ from perennial.records import (
     RolloutEnded,
     RolloutStarted,
 )
-from perennial.retraining import Outcome
-from perennial.state import Request, State
+from perennial.retraining import Outcome, Request
+from perennial.state import State
 from perennial.watch.claims import TRIES, Life
 from perennial.watch.service_findings import service_finding
 

@@ -11,7 +11,7 @@ from threading import Event, Thread
 
 from perennial.errors import PerennialError
 from perennial.periods import format_duration
-from perennial.state import Request
+from perennial.retraining import Request
 from perennial.store import MissingObject
 from perennial.watch.claims import Life
 from perennial.workspace import Workspace

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from perennial.state import Request
+from perennial.retraining import Request
 from tests.faults.alerts import SLUG, Scene, is_done, kill_tree, scene, storm, trainings, wait_for_run
 from tests.servers import until
 

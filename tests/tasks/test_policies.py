@@ -43,6 +43,7 @@ WORK = {
         "register_model",
         "start_hosting",
         "start_overdue",
+        "start_validations",
         "tell_again",
     },
     "DECIDING": {"claim_retraining", "decide_on_retraining", "end_retraining", "record_answer"},

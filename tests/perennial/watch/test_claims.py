@@ -10,8 +10,8 @@ import pytest
 from perennial.journal import Journal
 from perennial.periods import Period
 from perennial.records import Record, Released, RetrainingClaimed, RetrainingDecided, RetrainingEnded
-from perennial.retraining import Outcome
-from perennial.state import Request, State, fold
+from perennial.retraining import Outcome, Request
+from perennial.state import State, fold
 from perennial.store import Store
 from perennial.watch import claims
 from perennial.watch.claims import LEASE, ClaimLost, Life, Runner, Suppressed, decide_claim, in_the_way
