@@ -54,6 +54,7 @@ def test_runs_are_recorded_below_the_storage_root_and_go_on_record_again(
     assert chosen_settings() is None
 
 
+@pytest.mark.long
 def test_nobody_else_on_the_machine_may_ask_and_nothing_outlives_a_killed_process(tmp_path: Path) -> None:
     owner = subprocess.Popen([sys.executable, "-c", WAITING, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:

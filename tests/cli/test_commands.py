@@ -46,6 +46,7 @@ def write_shop(path: Path, rows: int = 3000) -> None:
             writer.writerow([f"v{number}", moment.isoformat(), channel, pages, minutes, int(draw.random() < chance)])
 
 
+@pytest.mark.long
 def test_a_stranger_brings_a_csv_and_gets_a_released_and_measured_model(tmp_path: Path) -> None:
     (tmp_path / "use_cases").mkdir()
     write_shop(tmp_path / "visits.csv")

@@ -26,6 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield found
 
 
+@pytest.mark.long
 def test_every_flow_is_deployed_under_the_name_of_the_environment(server: Server) -> None:
     found = server.ask("/deployments/filter", {})
     assert {one["name"] for one in found} == {"dev"}
@@ -34,12 +35,14 @@ def test_every_flow_is_deployed_under_the_name_of_the_environment(server: Server
     assert all({"perennial", "dev"} <= set(one["tags"]) and one["description"] for one in found)
 
 
+@pytest.mark.long
 def test_prefect_deploys_what_perennial_would(server: Server) -> None:
     planned = json.loads(server.run(PERENNIAL, "plan", "--json", expected=2))["changes"]
     assert {one["action"] for one in planned if one["kind"] == "deployment"} == set()
     assert {one["kind"] for one in planned if one["action"] == "create"} == {"block", "schedule", "automation"}
 
 
+@pytest.mark.long
 def test_the_cron_of_a_use_case_makes_runs_about_it(server: Server) -> None:
     server.run(PERENNIAL, "apply")
     deployment = server.ask("/deployments/name/monitor/dev")
@@ -50,6 +53,7 @@ def test_the_cron_of_a_use_case_makes_runs_about_it(server: Server) -> None:
     assert all(one["expected_start_time"].endswith("T08:00:00Z") for one in found)
 
 
+@pytest.mark.long
 def test_a_worker_runs_a_deployment(server: Server) -> None:
     server.start(PREFECT, "worker", "start", "--pool", "perennial-dev")
     deployment = server.ask("/deployments/name/ingest/dev")
