@@ -365,7 +365,7 @@ def test_the_command_says_by_its_exit_code_whether_something_differs(
     assert "+  schedule    monitor/prod shop-returns  0 8 * * * UTC" in planned
     assert planned.splitlines()[-1].endswith("to create. perennial apply --env prod makes it so.")
     assert max(map(len, planned.splitlines())) <= 80
-    applied = server.run(PERENNIAL, "apply", "--env", "prod")
+    applied = server.run("sh", "-c", f"{PERENNIAL} apply --env prod 2>&1")
     assert " created." in applied and "Nobody is told" in applied
     after = json.loads(server.run(PERENNIAL, "plan", "--env", "prod", "--json"))
     assert after == {"environment": "prod", "server": server.url, "changes": []}
