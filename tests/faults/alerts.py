@@ -35,11 +35,6 @@ from tests.servers import PERENNIAL, PREFECT, ROOT, Server, running_server, unti
 SLUG = "shop-returns"
 MONTHS = tuple(f"2024-{month:02d}" for month in range(1, 10))
 COOLDOWN = timedelta(days=20)
-LEASES = {
-    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-    "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "30",
-}
-"""Slots outlive the server, as where `perennial up` starts it; a dead holder's is free in seconds, not minutes."""
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
@@ -161,7 +156,6 @@ def scene(folder: Path, **variables: str) -> Iterator[Scene]:
         "PERENNIAL_USE_CASES": workspace.settings.use_cases,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
-        **LEASES,
     }
     with running_server(home, **beside, **variables) as server:
         server.run(PERENNIAL, "apply", "--env", "dev")
@@ -215,11 +209,6 @@ def storm(stage: Scene, month: str) -> None:
     assert names.count("Completed") == 1
     assert names.count("Suppressed") == len(names) - 1 >= 1
     assert stage.slots() == 0
-
-
-def wait_for_run(worker: "subprocess.Popen[bytes]") -> None:
-    """Wait until a worker has started a process for a run, which imports for seconds before it says that it runs."""
-    until(60, lambda: psutil.Process(worker.pid).children(recursive=True))
 
 
 def kill_tree(process: "subprocess.Popen[bytes]") -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from perennial.retraining import Request
-from tests.faults.alerts import SLUG, Scene, is_done, kill_tree, scene, storm, trainings, wait_for_run
+from tests.faults.alerts import SLUG, Scene, is_done, kill_tree, scene, storm, trainings
 from tests.servers import until
 
 pytestmark = pytest.mark.long
@@ -82,10 +82,10 @@ def test_a_worker_killed_while_the_run_is_pending_leads_to_one_completed_trainin
     worker = stage.work()
     at = stage.measure("2024-07")
     stage.alert("2024-07", [at])
-    wait_for_run(worker)
+    [run] = until(60, lambda: stage.runs("retrain", "PENDING"))
     kill_tree(worker)
-    [run] = stage.runs("retrain", "PENDING")
     assert stage.slots() == 1
+    stage.settle()
     until(90, lambda: stage.is_given_up(run["id"], patience=3))
     assert stage.slots() == 0
     worker = stage.work()
