@@ -26,6 +26,7 @@ from perennial.release.promotion import NotPromotable
 from perennial.release.releases import NoWayBack, release
 from perennial.settings import Settings
 from perennial.workspace import Workspace
+from tasks.artifacts import approval_request
 from tests.builders import MONTHS, deliver, make_use_case, moment, write_month
 from tests.senders import fresh_senders
 from tests.servers import PERENNIAL, Server, running_server, until
@@ -148,7 +149,7 @@ def test_where_a_server_has_the_deployment_the_command_starts_it(server: Server)
     assert "No promotion waits" in server.run(PERENNIAL, "approve", told["run"], "--reason", "x", "--json", expected=1)
 
 
-def test_the_question_shows_verdict_and_numbers(target: Target) -> None:
+def test_the_question_shows_verdict_numbers_and_links(target: Target) -> None:
     with target.promoting() as run:
         key = run["state"]["state_details"]["run_input_keyset"]["description"]
         question = target.server.ask(f"/flow_runs/{run['id']}/input/{key}")
@@ -156,6 +157,9 @@ def test_the_question_shows_verdict_and_numbers(target: Target) -> None:
     assert "May version 1 of shop-returns serve in test?" in question
     assert "✅ PASS" in question and "gain" in question
     assert "Look at its card, metrics and plots first." in question  # without a registry of its own there is no link
+    state, served = target.ws.state(), target.ws.settings.model_copy(update={"mlflow_tracking_uri": "http://mlflow"})
+    linked = approval_request(state.promoted[state.judged[-1].model], state.judged[-1], served, "shop-returns")
+    assert "(http://mlflow/#/models/shop-returns/versions/1)" in linked
     [answered] = target.results
     assert isinstance(answered, Answered) and (answered.approved, answered.who) == (False, "bob")
     assert target.ws.state().champion is None
