@@ -24,8 +24,8 @@ ENCODER = Encoder(features=FEATURES, categories={"colour": COLOURS})
 
 
 def make_engine() -> Engine:
-    """Open an engine of one thread."""
-    return Engine(Settings(environment="test", storage_root="", threads=1))
+    """Open an engine of one thread, alone in its process."""
+    return Engine(Settings(environment="test", storage_root="", threads=1), alone=True)
 
 
 def make_rows(rows: int = 300, seed: int = 0) -> pa.Table:

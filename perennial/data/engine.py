@@ -8,7 +8,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from inspect import Parameter, Signature
+from itertools import count
 from pathlib import Path
 from tempfile import gettempdir
 from types import TracebackType
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from perennial.data.object_files import ObjectFiles
 
 BATCH_ROWS = 131_072
+_NUMBERS = count(1)
 _AT_ONCE = 2_000
 """Rows that become plain values in one piece: no other thread runs while they do."""
 
@@ -36,17 +39,26 @@ class QueryFailed(Permanent):
 class Engine:
     """One in-memory database with bounded memory, which spills to disk beyond it; times are UTC."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._connection = duckdb.connect()
-        spill = Path(gettempdir()) / f"perennial-spill-{os.getpid()}"
+    def __init__(self, settings: Settings, *, alone: bool = False) -> None:
+        """Open an empty database.
+
+        Args:
+            settings: Where the store is, and how much memory and how many threads queries take.
+            alone: Whether it is for a purpose of its own, with functions or settings that nobody else has. All others
+                of a process that are open share the memory: to start an engine takes 25 ms, a database in it one.
+        """
+        is_remote = "://" in settings.storage_root
+        self._is_alone = alone or is_remote
+        start = _started.__wrapped__ if self._is_alone else _started
+        self._database = start(settings.memory_limit, settings.threads)
+        self._connection = self._database.cursor()
+        self._name = f"database_{next(_NUMBERS)}"
+        self._connection.execute(f"ATTACH ':memory:' AS {self._name}")
+        self._connection.execute(f"USE {self._name}")
         self._connection.execute("SET TimeZone = 'UTC'")
         self._connection.execute("SET enable_progress_bar = false")  # it would stand among what a command prints
-        self._connection.execute(f"SET memory_limit = '{settings.memory_limit}'")
-        self._connection.execute(f"SET temp_directory = '{spill}'")
-        if settings.threads:
-            self._connection.execute(f"SET threads = {settings.threads}")
         self._objects: ObjectFiles | None = None
-        if "://" in settings.storage_root:
+        if is_remote:
             self._read_objects(Store(settings.storage_root, settings.storage_endpoint))
 
     def __enter__(self) -> Self:
@@ -55,7 +67,9 @@ class Engine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._connection.close()
+        self._connection.close()  # ends what it was asked last, which might still read the database
+        with self._database.cursor() as other:
+            other.execute(f"DETACH {self._name}")
 
     def files(self, name: str, files: Sequence[str]) -> None:
         """Give Parquet files, at least one, the name of a view; `key=value` folders become columns."""
@@ -145,7 +159,7 @@ class Engine:
     def function(
         self, name: str, function: Callable[..., Any], takes: Sequence[str], gives: str, *, volatile: bool = False
     ) -> None:
-        """Let queries call a Python function, once per row, also with NULL.
+        """Let queries of an engine that is alone call a Python function, once per row, also with NULL.
 
         Args:
             name: What queries call it.
@@ -154,6 +168,7 @@ class Engine:
             gives: SQL type of the result.
             volatile: Whether it may answer the same question differently.
         """
+        assert self._is_alone, f"`{name}` would be seen by everybody. Expected `Engine(settings, alone=True)`."
         arguments = [Parameter(f"argument_{place}", Parameter.POSITIONAL_ONLY) for place in range(len(takes))]
         vars(function)["__signature__"] = Signature(arguments)  # it counts them, and knows no `*arguments`
         create: Any = self._connection.create_function  # its stubs know no types by SQL name
@@ -195,6 +210,17 @@ class Engine:
             if not isinstance(error, duckdb.Error):
                 raise
             raise QueryFailed(f"`{query}` failed: {error}") from error
+
+
+@cache
+def _started(memory_limit: str, threads: int) -> duckdb.DuckDBPyConnection:
+    started = duckdb.connect()
+    spill = Path(gettempdir()) / f"perennial-spill-{os.getpid()}"
+    started.execute(f"SET memory_limit = '{memory_limit}'")
+    started.execute(f"SET temp_directory = '{spill}'")
+    if threads:
+        started.execute(f"SET threads = {threads}")
+    return started
 
 
 def parquet(files: Sequence[str]) -> str:

@@ -77,7 +77,7 @@ class OnlineFeatures:
         self._prepared = 0
         state = ws.state()
         self.deliveries = known_deliveries(state, as_of)
-        self._engine = Engine(ws.settings)
+        self._engine = Engine(ws.settings, alone=True)
         open_views(self._engine, ws, as_of, deliveries=self.deliveries, state=state)
         self._columns = self._engine.types(f"SELECT * FROM {OBSERVATIONS}")
         moment = self._newest()

@@ -17,6 +17,32 @@ def engine(tmp_path: Path):
         yield engine
 
 
+def test_engines_of_one_process_see_nothing_of_each_other_and_leave_nothing(engine: Engine, tmp_path: Path):
+    with Engine(Settings(environment="test", storage_root=str(tmp_path), memory_limit="1GB")) as other:
+        for one, value in ((engine, 1), (other, 2)):
+            one.keep("kept", f"SELECT {value} AS x")
+            one.view("seen", "SELECT x FROM kept")
+            one.arrow("given", pa.table({"x": [value]}))
+            one.execute(f"CREATE TABLE stored AS SELECT {value} AS x")
+        together = "SELECT (SELECT x FROM seen), (SELECT x FROM given), (SELECT x FROM stored)"
+        assert engine.rows(together) == [(1, 1, 1)]
+        assert other.rows(together) == [(2, 2, 2)]
+        databases = "SELECT count(*) FROM duckdb_databases() WHERE NOT internal AND path IS NULL"
+        open_ones = engine.scalar(databases)
+        unread = other.batches("SELECT * FROM range(1_000_000)", rows=1)
+        next(unread)
+    assert engine.scalar(databases) == open_ones - 1
+
+
+def test_only_an_engine_that_is_alone_takes_functions(engine: Engine, tmp_path: Path):
+    with pytest.raises(AssertionError, match="alone"):
+        engine.function("twice", lambda value: value * 2, ["INTEGER"], "INTEGER")
+    for factor in (2, 3):
+        with Engine(Settings(environment="test", storage_root=str(tmp_path)), alone=True) as own:
+            own.function("times", lambda value, factor=factor: value * factor, ["INTEGER"], "INTEGER")
+            assert own.scalar("SELECT times(7)") == 7 * factor
+
+
 def test_batches_are_bounded_and_complete(engine: Engine):
     sizes = [batch.num_rows for batch in engine.batches("SELECT * FROM range(10_000)", rows=3_000)]
     assert sum(sizes) == 10_000
