@@ -106,11 +106,10 @@ class Scene:
         entries = self.workspace.journal.entries()
         return sum(one.record.kind == "model.trained" and one.at == Period.parse(month).end for one in entries)
 
-    def quiet(self, seconds: float = 120) -> None:
-        """Wait until no run is under way or waits for a worker."""
-        until(
-            seconds, lambda: not [one for flow in ("retrain", "train", "reconcile") for one in self._unfinished(flow)]
-        )
+    def quiet(self, seconds: float = 120, beside: str = "") -> None:
+        """Wait until no run is under way or waits for a worker, one apart if it is named."""
+        flows = ("retrain", "train", "reconcile")
+        until(seconds, lambda: not [one for flow in flows for one in self._unfinished(flow) if one["id"] != beside])
 
     def _unfinished(self, flow: str) -> list[dict[str, Any]]:
         return [one for one in self.runs(flow) if one["state_type"] not in ENDED]

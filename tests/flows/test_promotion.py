@@ -6,11 +6,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from blocks.documents import using
@@ -26,7 +27,9 @@ from perennial.release.promotion import NotPromotable
 from perennial.release.releases import NoWayBack, release
 from perennial.settings import Settings
 from perennial.workspace import Workspace
+from tasks import retelling
 from tasks.artifacts import approval_request
+from tasks.events import event_id
 from tests.builders import MONTHS, deliver, make_use_case, moment, write_month
 from tests.senders import fresh_senders
 from tests.servers import PERENNIAL, Server, running_server, until
@@ -125,6 +128,7 @@ def test_an_approved_model_serves_and_promoting_it_again_changes_nothing(target:
         [listed] = json.loads(target.server.run(PERENNIAL, "approvals", "--json"))
         assert (listed["run"], listed["use_case"], listed["environment"]) == (run["id"], "shop-returns", "test")
         assert listed["until"] and listed["source"] == "dev"
+        assert_asked_as_it_would_be_again(target)
         told = target.server.run(PERENNIAL, "approve", run["id"][:8], "--reason", "looks good", "--who", "ada")
         assert "approved" in told
     [released] = target.results
@@ -191,6 +195,16 @@ def test_a_release_that_nobody_is_asked_about_is_withdrawn_by_a_rollback_which_i
     wanted = {"filter": {"event": {"name": ["perennial.release.withdrawn"]}, "occurred": {}}}
     [told] = until(30, lambda: server.ask("/events/filter", wanted)["events"])
     assert told["payload"] | {"version": 2, "release": 2, "by": 1, "reason": "it is odd"} == told["payload"]
+
+
+def assert_asked_as_it_would_be_again(target: Target) -> None:
+    """The question that `reconcile` would tell again is, by its id and its words, the one that was told."""
+    with SyncPrefectClient(target.server.url) as client:
+        [(question, _)] = retelling._of_questions(client, target.ws, datetime.now(UTC))
+    identity = str(event_id(target.ws, question.event, question.about))
+    wanted = {"filter": {"id": {"id": [identity]}, "occurred": {}}}
+    [asked] = until(30, lambda: target.server.ask("/events/filter", wanted)["events"])
+    assert asked["payload"] == question.payload
 
 
 def serve_something_worse(ws: Workspace) -> None:
