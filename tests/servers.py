@@ -74,7 +74,7 @@ class Server:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", **self._login()}
         request = urllib.request.Request(self.url + path, data, headers, method=method)
-        text = _answer(request)
+        text = answered(request)
         return json.loads(text) if text else None
 
     def _login(self) -> dict[str, str]:
@@ -98,7 +98,8 @@ class Server:
         self.log.close()
 
 
-def _answer(request: urllib.request.Request, tries: int = 4) -> bytes:
+def answered(request: urllib.request.Request, tries: int = 4) -> bytes:
+    """Send a request; while a server's SQLite file is locked it answers 503, and is asked again."""
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             text: bytes = answer.read()
@@ -107,7 +108,7 @@ def _answer(request: urllib.request.Request, tries: int = 4) -> bytes:
         if error.code != HTTPStatus.SERVICE_UNAVAILABLE or tries == 1:
             raise
     time.sleep(1)
-    return _answer(request, tries - 1)
+    return answered(request, tries - 1)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 
 from blocks.stack import Service, read_stack
 from perennial.settings import Settings
-from tests.servers import PERENNIAL, ROOT, free_port
+from tests.servers import PERENNIAL, ROOT, answered, free_port
 
 CLEARED = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING", "MLFLOW_TRACKING_URI")
 
@@ -54,8 +54,7 @@ class Stack:
             self.services["prefect"].address + "/api" + path,
         )
         request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.loads(answer.read())
+        return json.loads(answered(request))
 
     @property
     def services(self) -> dict[str, Service]:

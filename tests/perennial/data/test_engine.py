@@ -29,7 +29,7 @@ def test_engines_of_one_process_see_nothing_of_each_other_and_leave_nothing(engi
         assert other.rows(together) == [(2, 2, 2)]
         databases = "SELECT count(*) FROM duckdb_databases() WHERE NOT internal AND path IS NULL"
         open_ones = engine.scalar(databases)
-        unread = other.batches("SELECT * FROM range(1_000_000)", rows=1)
+        unread = other.batches("SELECT * FROM range(100_000)", rows=1_000)
         next(unread)
     assert engine.scalar(databases) == open_ones - 1
 

@@ -204,6 +204,7 @@ register(ws, ws.state().trained[-1], moment("2024-05-15"))
 """
 
 
+@pytest.mark.long
 def test_two_processes_in_an_empty_store_make_one_version_and_no_noise(template: Path, tmp_path: Path) -> None:
     shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     ws = opened(tmp_path)

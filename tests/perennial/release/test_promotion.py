@@ -267,6 +267,7 @@ def test_without_data_of_its_own_the_new_place_cannot_judge(before: Next) -> Non
     assert before.ws.state().promoted == {}
 
 
+@pytest.mark.long
 def test_too_few_rows_are_never_a_pass_and_more_of_them_are_judged_anew(after: Next) -> None:
     demanding = after.ws.use_case.gate.model_copy(update={"min_rows": 100_000})
     patient = Workspace(after.ws.use_case.model_copy(update={"gate": demanding}), after.ws.settings)
