@@ -232,6 +232,34 @@ def test_a_canary_that_fails_is_taken_back_and_the_others_were_never_touched(try
     assert trying.deployment(CANARY) is None
 
 
+@emulated
+@pytest.mark.parametrize("lives", [True, False])
+@pytest.mark.parametrize(("image", "why"), [("crashing", "taken back before"), ("unpullable", "does not run")])
+def test_what_is_taken_back_while_the_cluster_is_away_leaves_it_all_the_same(
+    trying: World, image: str, why: str, lives: bool
+) -> None:
+    """Whoever took it back looks again, or died and the next mends what is left before it asks or refuses."""
+    follower = trying.follower(image)
+    follower.step(trying.clock())
+    append = follower._append
+
+    def append_and_lose_the_cluster(*given: Any) -> bool:
+        trying.api.fail("PATCH", "deployments", 403, times=1)
+        return append(*given)
+
+    follower._append = append_and_lose_the_cluster  # type: ignore[method-assign]
+    with pytest.raises(ClusterRefused):
+        trying.outlast(follower, "cannot get")
+    assert trying.kinds()[-1] == "ended"
+    assert trying.deployment(CANARY)
+    if lives or image == "crashing":
+        with pytest.raises(NotHosted, match=why):
+            (follower if lives else trying.follower(image)).step(trying.clock())
+    else:
+        trying.host("good")
+    assert trying.deployment(CANARY) is None
+
+
 def test_without_requests_a_canary_waits_and_is_taken_back_at_the_deadline(trying: World) -> None:
     follower = trying.follower("better")
     until(PATIENCE, lambda: follower.step(trying.clock()) and len(trying.ready()) == 3)
