@@ -56,7 +56,7 @@ def gather(hosting: Hosting, slug: str, reports: Sequence[Report], release: int,
         silent=0,  # a pod that died shows as a restart
         challenger=counted(ours, what),
         other=counted(others, what),
-        answers_before=hosting.answers_before,
+        answers_before=hosting.answers_before(release),
     )
 
 

@@ -200,7 +200,9 @@ class Follower:
         if trial.share is not None and champion is not None:
             evidence = gather(trial, slug, read_reports(self._ws), champion.number, now)
         serving = self._ws.use_case.serving or Serving()
-        return decide_hosting(trial, self._condition(name, trial.started.number, now), evidence, serving, now)
+        said = decide_hosting(trial, self._condition(name, trial.started.number, now), evidence, serving, now)
+        release = {"release": float(champion.number)} if champion else {}
+        return said.model_copy(update={"numbers": {**said.numbers, **release}})
 
     def _condition(self, name: str, number: int, now: datetime) -> Condition:
         deployment = self._cluster.get("Deployment", name)

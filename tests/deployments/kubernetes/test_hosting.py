@@ -163,6 +163,8 @@ def test_a_canary_gets_its_shares_by_the_verdict_and_then_everything(trying: Wor
     with traffic(trying):
         assert until(2 * PATIENCE, look)
     assert list(dict.fromkeys(shares)) == [1, 2]
+    advanced = [one.verdict.numbers["release"] for one in trying.records() if one.kind == "hosting.advanced"]
+    assert advanced == [1, 1]
     assert trying.kinds() == ["started", "ended", "started", "advanced", "advanced", "ended"]
     assert trying.image() == "better"
     assert trying.deployment(CANARY) is None
