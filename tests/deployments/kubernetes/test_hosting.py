@@ -446,6 +446,22 @@ def test_a_change_ends_the_wait(direct: World) -> None:
 
 
 @emulated
+@pytest.mark.parametrize(("code", "asked", "least"), [(429, "2", 2), (403, "", 1), (503, "", 1)])
+def test_a_watch_that_is_refused_is_not_asked_for_again_at_once(
+    direct: World, code: int, asked: str, least: float
+) -> None:
+    """What may have been missed meanwhile is seen by the list that follows."""
+    direct.api.fail("GET", "pods", code, retry_after=asked)
+    began = monotonic()
+    assert direct.cluster.wait_for_change({"app.kubernetes.io/name": SLUG}, "1", 1)
+    assert monotonic() - began >= least
+    direct.api.fail("GET", "pods", 410)
+    began = monotonic()
+    assert direct.cluster.wait_for_change({"app.kubernetes.io/name": SLUG}, "1", 60)
+    assert monotonic() - began < 60
+
+
+@emulated
 @pytest.mark.parametrize(("code", "why"), [(403, "refused: 403"), (422, "refused: 422")])
 def test_what_a_cluster_refuses_is_not_tried_again(direct: World, code: int, why: str) -> None:
     fault = direct.api.fail("PATCH", "deployments", code, times=5)
