@@ -98,3 +98,11 @@ def test_a_release_that_comes_during_a_trial_is_counted_from_its_own_beginning()
     newer = [one.model_copy(update={"counts": {"release/1": GOOD, "release/2": GOOD}}) for one in newer]
     assert decided(READY, *newer, of=one, release=2).answer is Answer.PASS
     assert decided(READY, report(CANARY, GOOD), report(STABLE, GOOD), of=one).answer is Answer.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("length", [4, 50, 51, 53])
+def test_a_canary_is_known_however_much_of_its_name_a_cluster_cuts_off(length: int) -> None:
+    slug = "s" * length
+    pods = {f"{slug}-{track}7d9fc5b8b4-"[:58] + "x2x9z": track for track in ("", "canary-")}
+    found = gather(hosting(0.25), slug, [report(name, GOOD) for name in pods], 1, NOW)
+    assert (found.replicas, found.challenger.answers, found.other.answers) == (1, 1000, 1000)
