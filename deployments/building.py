@@ -43,10 +43,10 @@ def with_images(settings: Settings) -> Settings:
     local = [f"`{one}`" for one, where in runs_on.items() if where == "kubernetes" and _is_local(getattr(named, one))]
     if local:
         raise InNoRegistry(
-            f"`{settings.environment}` runs on a cluster, and {' and '.join(local)} would be the identity of an image in "
-            "the engine that built it, which no node can pull. Set PREFECT_DEFAULT_DOCKER_BUILD_NAMESPACE to a registry "
-            "(registry.example.org/team), so that `perennial apply` pushes what it builds and names it by the digest "
-            "there. Nothing was applied."
+            f"`{settings.environment}` runs on a cluster, and {' and '.join(local)} would be the identity of an image "
+            "in the engine that built it, which no node can pull. Set PREFECT_DEFAULT_DOCKER_BUILD_NAMESPACE to a "
+            "registry (registry.example.org/team), so that `perennial apply` pushes what it builds and names it by the "
+            "digest there. Nothing was applied."
         )
     return named
 

@@ -1,7 +1,7 @@
 """How the replicas of one Deployment do, from what a cluster says of it and of its pods; pure, it asks nothing.
 
 Only what containers did themselves is FAIL, since it is held against their image for good, and only where none of them
-does well: where one does, the others have a bad node or none. A registry that is away, a Secret that is not there yet, a
+does well: where one does, the others may have a bad node. A registry that is away, a Secret that is not there yet, a
 node too few: people and time mend these, so that they are waited for.
 """
 
