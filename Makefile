@@ -43,7 +43,7 @@ sbom: setup ## Write a bill of materials (CycloneDX) of each image that `make im
 	@mkdir -p dist
 	@for target in flows serving; do $(BIN)/python -m deployments.bills \
 	  perennial-$$target:$$($(BIN)/python -c 'from perennial.model.revision import code_revision; print(code_revision())') \
-	  $$target > dist/sbom-$$target.json && echo dist/sbom-$$target.json; done
+	  $$target > dist/sbom-$$target.json && echo dist/sbom-$$target.json || exit 1; done
 
 test-docker: setup ## Build the images and run the loop, a rollout and a rollback in containers (needs a Docker engine)
 	@$(PYTEST) -m docker --durations 8

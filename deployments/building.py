@@ -27,13 +27,28 @@ class NotBuilt(Permanent):
     """An image could not be built or pushed, or no Docker engine answers."""
 
 
+class InNoRegistry(Permanent):
+    """A cluster is to run an image that only the engine which built it has."""
+
+
 def with_images(settings: Settings) -> Settings:
     """Return settings that name both images by digest: built now, where the document names none.
 
     Raises:
         NotBuilt: A step failed; its output was shown.
+        InNoRegistry: A cluster could not pull one of them.
     """
-    return settings.model_copy(update=_named(build_images())) if _needs_images(settings) else settings
+    named = settings.model_copy(update=_named(build_images())) if _needs_images(settings) else settings
+    runs_on = {"flows_image": settings.work_pool, "serving_image": settings.serves_on}
+    local = [f"`{one}`" for one, where in runs_on.items() if where == "kubernetes" and _is_local(getattr(named, one))]
+    if local:
+        raise InNoRegistry(
+            f"`{settings.environment}` runs on a cluster, and {' and '.join(local)} would be the identity of an image "
+            "in the engine that built it, which no node can pull. Set PREFECT_DEFAULT_DOCKER_BUILD_NAMESPACE to a "
+            "registry (registry.example.org/team), so that `perennial apply` pushes what it builds and names it by the "
+            "digest there. Nothing was applied."
+        )
+    return named
 
 
 def with_known_images(settings: Settings) -> Settings:
@@ -72,7 +87,13 @@ def pinned(name: str, identity: str, known: Sequence[str]) -> str:
 
 
 def _needs_images(settings: Settings) -> bool:
-    return settings.work_pool != "process" and not settings.flows_image
+    if settings.work_pool != "process":
+        return not settings.flows_image
+    return settings.serves_on != "process" and not settings.serving_image
+
+
+def _is_local(image: str) -> bool:
+    return image.startswith("sha256:")
 
 
 def _named(images: dict[str, str]) -> dict[str, str]:

@@ -64,10 +64,10 @@ class Hosting:
         """Of the requests that its own replicas get; `None` once it is meant to run everywhere."""
         return self.started.steps[self.step] if self.step < len(self.started.steps) else None
 
-    @property
-    def answers_before(self) -> int:
-        """Answers that it had given when the present step began."""
-        return int((self.verdict.numbers.get("answers") or 0) if self.verdict and self.step else 0)
+    def answers_before(self, release: int) -> int:
+        """Return how many answers it had given by a release when the present step began: none by one that is newer."""
+        numbers = self.verdict.numbers if self.verdict and self.step else {}
+        return int(numbers.get("answers") or 0) if numbers.get("release", release) == release else 0
 
 
 @dataclass

@@ -114,6 +114,8 @@ class Cluster:
     def wait_for_change(self, labels: Mapping[str, str], since: str, seconds: float) -> bool:
         """Return as soon as a pod changes, or after some time; `True` if it was a change, or one may have been missed.
 
+        A cluster that does not let us watch, or is too busy, is not asked again before that time, or as it asks.
+
         Args:
             labels: Of the pods.
             since: The version of the list that is known.
@@ -194,6 +196,10 @@ class Cluster:
                 _preload_content=False,
                 _request_timeout=seconds + 1,
             )
+            if response.status not in (HTTPStatus.OK, HTTPStatus.GONE):
+                asked = _seconds(response.headers.get("Retry-After"))
+                await asyncio.sleep(min(asked or seconds, LONGEST))
+                return True
             return bool(await response.content.readline())
         except TimeoutError:
             return False

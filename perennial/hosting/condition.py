@@ -1,7 +1,8 @@
 """How the replicas of one Deployment do, from what a cluster says of it and of its pods; pure, it asks nothing.
 
-Only what containers did themselves is FAIL, since it is held against their image for good. A registry that is away, a
-Secret that is not there yet, a node too few: people and time mend these, so that they are waited for.
+Only what containers did themselves is FAIL, since it is held against their image for good, and only where none of them
+does well: where one does, the others may have a bad node. A registry that is away, a Secret that is not there yet, a
+node too few: people and time mend these, so that they are waited for.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ _DEADLINE = 600
 
 @dataclass(frozen=True)
 class Condition:
-    """PASS: as many as wanted are ready, of the newest template alone. FAIL: its containers will not do."""
+    """PASS: as many as wanted are ready, of the newest template alone. FAIL: none of its containers will do."""
 
     answer: Answer
     reason: str
@@ -46,14 +47,19 @@ def condition(
     wanted, ready = max(spec.get("replicas", 1), promised), status.get("availableReplicas", 0)
     patience = timedelta(seconds=spec.get("progressDeadlineSeconds", _DEADLINE))
     trouble = next((one for pod in pods for one in _troubles(pod, now, patience)), None)
-    if trouble:
+    if trouble and not any(_is_ready(pod) for pod in pods):
         return Condition(Answer.FAIL, trouble, ready, wanted)
     has_seen = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
     counts = [status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")]
     if has_seen and counts == [wanted] * 3:
         return Condition(Answer.PASS, f"All {wanted} replicas are ready.", ready, wanted)
-    why = next((one for pod in pods for one in _waits(pod)), "") or _hindrance(status)
+    why = trouble or next((one for pod in pods for one in _waits(pod)), "") or _hindrance(status)
     return Condition(Answer.INCONCLUSIVE, f"{counts[2]} of {wanted} replicas are ready. {why}".rstrip(), ready, wanted)
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    containers = pod.get("status", {}).get("containerStatuses", [])
+    return bool(containers) and all(one.get("ready") for one in containers)
 
 
 def _troubles(pod: Mapping[str, Any], now: datetime, patience: timedelta) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from perennial.hosting.manifests import Object
-from perennial.hosting.promise import LIVE, PORT, SECRETS, Promise
+from perennial.hosting.promise import LIVE, PORT, REGION, SECRETS, Promise
 
 _UNITS = {"Mi": "m", "Gi": "g"}
 
@@ -31,6 +31,7 @@ def container_service(template: Sequence[Object], promise: Promise) -> dict[str,
             **{name: _literal(container, name) for name in ("PERENNIAL_USE_CASES", "PERENNIAL_SERVING_RATE")},
             "PERENNIAL_HEALTH": f"http://127.0.0.1:{PORT}{LIVE}",
             **{name: f"${{{name}:?}}" for name in SECRETS},
+            REGION: None,  # in the words of compose: as it is where this is started, if it is
         },
         "user": f"{user['runAsUser']}:{user['runAsGroup']}",
         "read_only": container["securityContext"]["readOnlyRootFilesystem"],

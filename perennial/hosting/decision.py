@@ -5,7 +5,7 @@ from datetime import datetime
 
 from perennial.hosted import Hosting
 from perennial.hosting.condition import Condition
-from perennial.hosting.manifests import canary_name
+from perennial.hosting.manifests import canary_pods
 from perennial.release.counting import counted
 from perennial.release.reports import Report
 from perennial.release.rollout_decision import Evidence, decide_rollout
@@ -56,10 +56,10 @@ def gather(hosting: Hosting, slug: str, reports: Sequence[Report], release: int,
         silent=0,  # a pod that died shows as a restart
         challenger=counted(ours, what),
         other=counted(others, what),
-        answers_before=hosting.answers_before,
+        answers_before=hosting.answers_before(release),
     )
 
 
 def _is_canary(report: Report, slug: str) -> bool:
     """A replica's host is its pod."""
-    return report.address.startswith(f"{canary_name(slug)}-")
+    return report.address.startswith(canary_pods(slug))

@@ -87,6 +87,7 @@ class Follower:
         found = hostings(entries)
         trial = found.trial
         mended = self._apply(self._objects(found, now))
+        self._refuse(found)
         if trial is None:
             return self._look_at_current(found, mended, now)
         verdict = self._judge(trial, entries, now)
@@ -118,15 +119,8 @@ class Follower:
         return entries
 
     def _started(self, found: Hostings, now: datetime) -> HostingStarted | None:
-        wanted = (self._promise.image, self._promise.variables)
-        refusal = found.refusal(*wanted)
-        if refusal is not None:
-            raise NotHosted(
-                f"`{self._promise.image}` was taken back before: {refusal.reasons[0]} Build another image, or change "
-                "what the service is told. What ran before runs on."
-            )
-        trial = found.trial.started if found.trial else found.current
-        if trial is not None and (trial.image, trial.variables) == wanted:
+        last = found.trial.started if found.trial else found.current
+        if found.refusal(*self._wanted) is not None or (last is not None and self._is_wanted(last)):
             return None
         serving = self._ws.use_case.serving or Serving()
         is_tried = found.current is not None and serving.rollout != "direct"
@@ -137,6 +131,22 @@ class Follower:
             steps=serving.canary.steps if is_tried else (),
             deadline=now + (serving.trial.deadline if is_tried else READY_WITHIN),
         )
+
+    def _refuse(self, found: Hostings) -> None:
+        """Refuse what was taken back, after the cluster was told: whoever took it back may have died before that."""
+        refusal = found.refusal(*self._wanted)
+        if refusal is not None:
+            raise NotHosted(
+                f"`{self._promise.image}` was taken back before: {refusal.reasons[0]} Build another image, or change "
+                "what the service is told. What ran before runs on."
+            )
+
+    @property
+    def _wanted(self) -> tuple[str, dict[str, str]]:
+        return self._promise.image, self._promise.variables
+
+    def _is_wanted(self, one: HostingStarted) -> bool:
+        return (one.image, one.variables) == self._wanted
 
     def _objects(self, found: Hostings, now: datetime) -> list[Object]:
         """What the cluster should have, as the journal says: nothing where nothing ever ran well."""
@@ -190,7 +200,9 @@ class Follower:
         if trial.share is not None and champion is not None:
             evidence = gather(trial, slug, read_reports(self._ws), champion.number, now)
         serving = self._ws.use_case.serving or Serving()
-        return decide_hosting(trial, self._condition(name, trial.started.number, now), evidence, serving, now)
+        said = decide_hosting(trial, self._condition(name, trial.started.number, now), evidence, serving, now)
+        release = {"release": float(champion.number)} if champion else {}
+        return said.model_copy(update={"numbers": {**said.numbers, **release}})
 
     def _condition(self, name: str, number: int, now: datetime) -> Condition:
         deployment = self._cluster.get("Deployment", name)
@@ -202,9 +214,11 @@ class Follower:
         return condition(deployment, pods, now, self._promise.replicas if name == self._promise.slug else 0)
 
     def _look_at_current(self, found: Hostings, mended: list[str], now: datetime) -> Hosted:
-        current = found.current
+        current, last = found.current, found.all[found.newest]
         if current is None:
             raise NotHosted(f"Nothing of `{self._promise.slug}` ever ran well. Look at its last verdict, and mend it.")
+        if last.verdict and not self._is_wanted(current):
+            raise NotHosted(self._taken_back(last, found, last.verdict))
         seen = self._condition(self._promise.slug, current.number, now)
         is_late = self._since is not None and now - self._since > READY_WITHIN
         if seen.answer is Answer.FAIL or (is_late and seen.answer is not Answer.PASS):

@@ -19,6 +19,7 @@ CANARY = "canary"
 HOSTING = "perennial/hosting"
 """Label of a pod: the number of what it runs in the journal."""
 _PLACEHOLDER = "use-case"
+_BASE = 58
 _TRACK, _NAME = "perennial/track", "app.kubernetes.io/name"
 
 
@@ -92,8 +93,17 @@ def service_objects(
 
 
 def canary_name(slug: str) -> str:
-    """Return the name of what belongs to a canary, and the beginning of those of its pods."""
+    """Return the name of what belongs to a canary."""
     return f"{slug}-{CANARY}"
+
+
+def canary_pods(slug: str) -> str:
+    """Return how the names of a canary's pods begin, of which Kubernetes keeps 58 characters before its own five.
+
+    So of a slug of 53 characters it is `-cana`; no other pod is called so, as what follows the slug there is a hash
+    that Kubernetes writes without vowels.
+    """
+    return f"{canary_name(slug)}-"[:_BASE]
 
 
 def leftovers(slug: str, objects: Sequence[Object]) -> list[tuple[str, str]]:

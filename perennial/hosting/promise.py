@@ -8,6 +8,8 @@ PORT = 8080
 LIVE, READY = "/livez", "/readyz"
 SECRETS = ("PERENNIAL_SERVING_TOKENS", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 """Variables that are secret: named by every target, written down by none."""
+REGION = "AWS_REGION"
+"""Variable of where the object store is, which not every one asks for; kept beside its keys."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,8 @@
 """`perennial render` writes the same service in the words of the place that one word of the environment names."""
 
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from cli.main import app
+from perennial.hosting.promise import SECRETS
 from tests.builders import make_use_case
 
 IMAGE = "registry.example.org/perennial-serving@sha256:" + 64 * "c"
@@ -37,6 +41,24 @@ def test_a_cluster_gets_its_objects(shop: pytest.MonkeyPatch) -> None:
 def test_an_engine_gets_a_compose_file(shop: pytest.MonkeyPatch) -> None:
     ((found,),) = (one["services"].values() for one in render("docker", shop))  # type: ignore[attr-defined]
     assert (found["image"], found["read_only"], found["user"]) == (IMAGE, True, "10001:10001")
+
+
+@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="docker-compose is not installed")
+@pytest.mark.parametrize("given", [{"AWS_REGION": "eu-central-1"}, {}], ids=str)
+def test_an_engine_hands_the_region_on_where_there_is_one(
+    shop: pytest.MonkeyPatch, tmp_path: Path, given: dict[str, str]
+) -> None:
+    shop.delenv("AWS_REGION", raising=False)
+    (made,) = render("docker", shop)
+    (tmp_path / "compose.yaml").write_text(yaml.safe_dump({"version": "3.8", **made}))
+    secrets = dict.fromkeys(SECRETS, "secret")
+    command = ["docker-compose", "--file", "compose.yaml", "config"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, **secrets, **given}, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    told = yaml.safe_load(done.stdout)["services"]["shop-returns"]["environment"]
+    assert told.get("AWS_REGION") == given.get("AWS_REGION")
 
 
 def test_a_machine_gets_a_command(shop: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """A bill of materials is valid CycloneDX, and names what is installed with the hashes that were allowed."""
 
 import json
+import shutil
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
@@ -36,3 +38,15 @@ def test_a_bill_is_valid_and_names_everything_once_with_its_hashes() -> None:
 
 def test_what_is_no_bill_is_refused() -> None:
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str('{"bomFormat": "CycloneDX"}') is not None
+
+
+def test_make_fails_where_a_bill_was_not_written(tmp_path: Path) -> None:
+    shutil.copy2(ROOT / "Makefile", tmp_path)
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text('#!/bin/sh\ncase "$*" in *" flows") exit 3;; esac\n')
+    python.chmod(0o755)
+    command = ["make", "--assume-old=setup", "BIN=bin", "sbom"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60).returncode != 0
+    python.write_text("#!/bin/sh\n")
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60).returncode == 0

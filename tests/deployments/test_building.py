@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployments.building import NotBuilt, pinned, with_images
+from deployments.building import InNoRegistry, NotBuilt, pinned, with_images
 from perennial.settings import Settings
 
 NAME, OWN = "ghcr.io/team/perennial-flows:1f3c", "sha256:" + 64 * "a"
@@ -33,3 +33,37 @@ def test_what_a_document_names_is_not_built_again(monkeypatch: pytest.MonkeyPatc
     assert with_images(named) == named
     with pytest.raises(NotBuilt, match="Is a Docker engine running"):
         with_images(Settings(**document))
+
+
+@pytest.mark.parametrize("target", ["docker", "kubernetes"])
+def test_services_in_containers_need_an_image_though_runs_are_processes(
+    monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
+    document = {"environment": "prod", "storage_root": "s3://x", "serving_target": target}
+    with pytest.raises(NotBuilt, match="Is a Docker engine running"):
+        with_images(Settings(**document))
+    named = Settings(**document, serving_image=THERE)
+    assert with_images(named) == named
+
+
+@pytest.mark.parametrize(
+    ("places", "refused"),
+    [
+        ({"work_pool": "kubernetes"}, "`flows_image` and `serving_image`"),
+        ({"work_pool": "kubernetes", "serving_target": "docker"}, "`flows_image` would"),
+        ({"work_pool": "process", "serving_target": "kubernetes"}, "`serving_image` would"),
+    ],
+    ids=str,
+)
+def test_what_no_cluster_can_pull_is_not_applied_to_one(places: dict[str, str], refused: str) -> None:
+    given = {"environment": "prod", "storage_root": "s3://x", **places}
+    with pytest.raises(InNoRegistry, match=f"{refused}.*PREFECT_DEFAULT_DOCKER_BUILD_NAMESPACE"):
+        with_images(Settings(**given, flows_image=OWN, serving_image=OWN))
+    pulled = Settings(**given, flows_image=THERE, serving_image=THERE)
+    assert with_images(pulled) == pulled
+
+
+def test_one_engine_runs_what_it_built() -> None:
+    own = Settings(environment="prod", storage_root="s3://x", work_pool="docker", flows_image=OWN, serving_image=OWN)
+    assert with_images(own) == own

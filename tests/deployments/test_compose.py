@@ -28,7 +28,7 @@ from tests.servers import ROOT
 SCHEMA = json.loads((ROOT / "tests" / "deployments" / "compose-spec.schema.json").read_text(encoding="utf-8"))
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
-OURS = {name: one for name, one in SERVICES.items() if "perennial-" in one["image"]}
+OURS = {name: one for name, one in SERVICES.items() if "PERENNIAL_" in one["image"]}
 OBSERVED = ROOT / "deployments" / "observability"
 SECRETS = "deployments/compose/secrets/"
 MLFLOW_STARTED_BY = ROOT / "deployments" / "services" / "launches.py"
@@ -61,9 +61,17 @@ def test_compose_itself_takes_it(tmp_path: Path) -> None:
     subprocess.run([copy / "make-secrets"], check=True, capture_output=True)
     shutil.copy2(ROOT / "compose.yaml", tmp_path)
     command = ["docker-compose", "--file", "compose.yaml", "config"]
+    without = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert without.returncode != 0 and "`make images` prints both digests" in without.stderr
+    (tmp_path / ".env").write_text("PERENNIAL_FLOWS_IMAGE=sha256:0\nPERENNIAL_SERVING_IMAGE=sha256:1\n")
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert yaml.safe_load(done.stdout)["services"].keys() == SERVICES.keys()
+
+
+def test_no_image_of_ours_has_a_name_that_a_public_registry_would_be_asked_for() -> None:
+    for one in OURS.values():
+        assert re.fullmatch(r"\$\{PERENNIAL_(FLOWS|SERVING)_IMAGE:\?[^}]+\}", one["image"])
 
 
 def test_everything_that_a_service_names_is_declared_and_the_other_way_round() -> None:
@@ -138,6 +146,12 @@ def test_a_secret_is_a_file_that_the_service_is_given_and_no_text(name: str) -> 
     assert [one for one in variables(name) if needs_file.search(one) and not one.endswith("_FILE")] == []
 
 
+def test_only_the_worker_has_the_login_of_mlflow_as_a_client() -> None:
+    """`apply` and `metrics` ask the Prefect server and the journals."""
+    asking = {name for name in OURS if any("MLFLOW_TRACKING" in one for one in variables(name))}
+    assert asking == {"worker"}
+
+
 def test_secrets_reach_the_program_in_the_variable_that_it_reads(tmp_path: Path) -> None:
     (tmp_path / "auth").write_text("perennial:x\n")
     given = {"PREFECT_API_AUTH_STRING_FILE": str(tmp_path / "auth"), "SSL_CERT_FILE": "/etc/ssl/cert.pem", "A": "b"}
@@ -173,6 +187,7 @@ def test_what_is_asked_for_its_health_listens_there() -> None:
         assert f":{port_of(name)}/" in variables(name)["PERENNIAL_HEALTH"]
     assert ":8080/" in variables("worker")["PERENNIAL_HEALTH"], "Prefect's own port for a worker's health"
     assert PrefectSettings().worker.webserver.port == 8080
+    assert variables("metrics")["PERENNIAL_HEALTH"] == f"http://127.0.0.1:{port_of('metrics')}/favicon.ico"
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     assert f"PERENNIAL_HEALTH=http://127.0.0.1:{port_of('serving-a')}/" in dockerfile
 

@@ -85,6 +85,12 @@ def test_the_flows_are_those_of_the_guide() -> None:
     assert flows(built("base")) == {(source.strip(), target.strip(), port) for source, target, port in rows}
 
 
+def test_the_server_that_tells_people_reaches_them() -> None:
+    """Its automations send: by HTTPS to a webhook, and by either way of mail that keeps a password to itself."""
+    found = {port for source, target, port in flows(built("base")) if (source, target) == ("prefect", "people")}
+    assert found == {"TCP 443", "TCP 465", "TCP 587"}
+
+
 def test_the_secrets_are_those_of_the_guide() -> None:
     guide = dict(re.findall(r"^ *\| `(perennial-[a-z-]+)` \| ([^|]+) \|", GUIDE.read_text(encoding="utf-8"), re.M))
     asked = {*secrets_of(built("base")), *secrets_of(service())}
@@ -112,7 +118,7 @@ def secrets_of(objects: list[Object]) -> set[tuple[str, str]]:
 def test_addresses_are_put_in_everywhere() -> None:
     for environment in ("test", "prod"):
         found = {target for _, target, _ in flows(SOURCES[environment]())}
-        assert not found & {"database", "storage", "cluster"}
+        assert not found & {"database", "storage", "cluster", "people"}
 
 
 @pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])

@@ -38,6 +38,12 @@ def test_every_placeholder_is_a_variable_that_is_described(kind: str) -> None:
     assert all("title" in one and "type" in one for one in template["variables"]["properties"].values())
 
 
+@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
+def test_no_public_registry_is_asked_for_an_image_that_apply_did_not_name(kind: str) -> None:
+    template = json.loads((TEMPLATES / f"{kind}.json").read_text())
+    assert template["variables"]["properties"]["image"]["default"].startswith("localhost/")
+
+
 def test_a_process_outlives_its_worker_and_starts_at_once() -> None:
     found = configured("process")
     assert found.stream_output is False
@@ -46,7 +52,7 @@ def test_a_process_outlives_its_worker_and_starts_at_once() -> None:
 
 def test_a_container_has_no_rights_and_a_bound() -> None:
     found = configured("docker", mem_limit="2g")
-    assert (found.image, found.auto_remove, found.privileged) == ("perennial:latest", True, False)
+    assert (found.auto_remove, found.privileged) == (True, False)
     assert found.mem_limit == found.memswap_limit == "2g"
     assert found.container_create_kwargs["cap_drop"] == ["ALL"]
     assert (found.container_create_kwargs["read_only"], list(found.container_create_kwargs["tmpfs"])) == (

@@ -91,8 +91,11 @@ def options_of(service: Mapping[str, Any], keys: Path) -> tuple[str, ...]:
         service: Its words; command, image, networks and what others of its project it waits for are not options.
         keys: File that is written with its variables, since some are secret.
     """
-    told = service.get("environment", {}).items()
-    keys.write_text("".join(f"{name}={os.path.expandvars(str(value).replace(':?}', '}'))}\n" for name, value in told))
+    told = {
+        name: os.environ.get(name) if one is None else str(one) for name, one in service.get("environment", {}).items()
+    }
+    there = [(name, os.path.expandvars(one.replace(":?}", "}"))) for name, one in told.items() if one is not None]
+    keys.write_text("".join(f"{name}={one}\n" for name, one in there))
     flags = {"user": "--user", "mem_limit": "--memory", "stop_grace_period": "--stop-timeout"}
     given = [(flag, str(service[word]).removesuffix("s")) for word, flag in flags.items() if word in service]
     lists = {"tmpfs": "--tmpfs", "cap_drop": "--cap-drop", "cap_add": "--cap-add", "security_opt": "--security-opt"}

@@ -40,7 +40,7 @@ class Host:
     def service(self, name: str) -> dict[str, Any]:
         """Return a service with the variables of `.env` filled in, and its own port."""
         told = {f"PERENNIAL_{target.upper()}_IMAGE": image for target, image in self.images.items()}
-        text = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda one: told.get(one[1], one[2]), _TEXT)
+        text = re.sub(r"\$\{(\w+):[-?]([^}]*)\}", lambda one: told.get(one[1], one[2]), _TEXT)
         for other in _NAMES:
             text = text.replace({"prefect": "4200", "mlflow": "5000"}[other], str(self.ports[other]))
         found: dict[str, Any] = yaml.safe_load(text)["services"][name]

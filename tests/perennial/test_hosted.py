@@ -40,7 +40,7 @@ def test_what_passed_runs_until_another_passed() -> None:
 def test_a_step_is_a_share_and_after_the_last_it_is_everywhere() -> None:
     first = HostingAdvanced(number=2, step=1, verdict=said(Answer.PASS, answers=70))
     found = hostings(entries(*FIRST, started(2, "b", 0.1, 0.5), first)).trial
-    assert found and (found.share, found.answers_before) == (0.5, 70)
+    assert found and (found.share, found.answers_before(1)) == (0.5, 70)
     last = HostingAdvanced(number=2, step=2, verdict=said(Answer.PASS))
     found = hostings(entries(*FIRST, started(2, "b", 0.1, 0.5), first, last)).trial
     assert found and found.share is None

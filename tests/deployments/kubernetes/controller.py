@@ -77,7 +77,7 @@ class Controller:
 
     def _create(self, one: Object, digest: str) -> None:
         template, meta = one["spec"]["template"], one["metadata"]
-        name = f"{meta['name']}-{digest}-{uuid.uuid4().hex[:5]}"
+        name = f"{meta['name']}-{digest}-"[:58] + uuid.uuid4().hex[:5]
         labels = {**template["metadata"]["labels"], "pod-template-hash": digest}
         owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": meta["name"], "uid": meta["uid"]}
         pod = {"metadata": {"labels": labels, "ownerReferences": [owner]}, "spec": template["spec"]}

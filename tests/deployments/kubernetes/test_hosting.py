@@ -163,6 +163,8 @@ def test_a_canary_gets_its_shares_by_the_verdict_and_then_everything(trying: Wor
     with traffic(trying):
         assert until(2 * PATIENCE, look)
     assert list(dict.fromkeys(shares)) == [1, 2]
+    advanced = [one.verdict.numbers["release"] for one in trying.records() if one.kind == "hosting.advanced"]
+    assert advanced == [1, 1]
     assert trying.kinds() == ["started", "ended", "started", "advanced", "advanced", "ended"]
     assert trying.image() == "better"
     assert trying.deployment(CANARY) is None
@@ -229,6 +231,34 @@ def test_a_canary_that_fails_is_taken_back_and_the_others_were_never_touched(try
     assert trying.kinds()[-2:] == ["started", "ended"]
     assert trying.image() == "good"
     assert until(PATIENCE, lambda: trying.ready() == before)
+    assert trying.deployment(CANARY) is None
+
+
+@emulated
+@pytest.mark.parametrize("lives", [True, False])
+@pytest.mark.parametrize(("image", "why"), [("crashing", "taken back before"), ("unpullable", "does not run")])
+def test_what_is_taken_back_while_the_cluster_is_away_leaves_it_all_the_same(
+    trying: World, image: str, why: str, lives: bool
+) -> None:
+    """Whoever took it back looks again, or died and the next mends what is left before it asks or refuses."""
+    follower = trying.follower(image)
+    follower.step(trying.clock())
+    append = follower._append
+
+    def append_and_lose_the_cluster(*given: Any) -> bool:
+        trying.api.fail("PATCH", "deployments", 403, times=1)
+        return append(*given)
+
+    follower._append = append_and_lose_the_cluster  # type: ignore[method-assign]
+    with pytest.raises(ClusterRefused):
+        trying.outlast(follower, "cannot get")
+    assert trying.kinds()[-1] == "ended"
+    assert trying.deployment(CANARY)
+    if lives or image == "crashing":
+        with pytest.raises(NotHosted, match=why):
+            (follower if lives else trying.follower(image)).step(trying.clock())
+    else:
+        trying.host("good")
     assert trying.deployment(CANARY) is None
 
 
@@ -413,6 +443,22 @@ def test_a_change_ends_the_wait(direct: World) -> None:
     ).start()
     assert direct.cluster.wait_for_change({"app.kubernetes.io/name": SLUG}, version, PATIENCE)
     assert not direct.cluster.wait_for_change({"app.kubernetes.io/name": "nobody"}, version, 1)
+
+
+@emulated
+@pytest.mark.parametrize(("code", "asked", "least"), [(429, "2", 2), (403, "", 1), (503, "", 1)])
+def test_a_watch_that_is_refused_is_not_asked_for_again_at_once(
+    direct: World, code: int, asked: str, least: float
+) -> None:
+    """What may have been missed meanwhile is seen by the list that follows."""
+    direct.api.fail("GET", "pods", code, retry_after=asked)
+    began = monotonic()
+    assert direct.cluster.wait_for_change({"app.kubernetes.io/name": SLUG}, "1", 1)
+    assert monotonic() - began >= least
+    direct.api.fail("GET", "pods", 410)
+    began = monotonic()
+    assert direct.cluster.wait_for_change({"app.kubernetes.io/name": SLUG}, "1", 60)
+    assert monotonic() - began < 60
 
 
 @emulated

@@ -13,7 +13,7 @@ from deployments.services.launches import serving_launch
 from deployments.services.serving_up import LIVE, READY
 from perennial.hosting.containers import container_service
 from perennial.hosting.manifests import Track, read_template, service_objects
-from perennial.hosting.promise import SECRETS, namespace_of, promise_of
+from perennial.hosting.promise import REGION, SECRETS, namespace_of, promise_of
 from perennial.release.releases import next_release
 from perennial.settings import Settings
 from perennial.state import State
@@ -133,7 +133,7 @@ def _command(words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _plain(variables: dict[str, str]) -> dict[str, str]:
-    left_out = {PLACE, RATE, "PERENNIAL_HEALTH", "PERENNIAL_SERVING_IMAGE", *SECRETS}
+    left_out = {PLACE, RATE, REGION, "PERENNIAL_HEALTH", "PERENNIAL_SERVING_IMAGE", *SECRETS}
     return {name: value for name, value in variables.items() if name not in left_out}
 
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from deployments.images.healthy import is_well
 from deployments.observability.exporter import PortTaken, serving
 from perennial.records import Finding, Interval, Level, Measured, Released
 from perennial.workspace import Workspace
@@ -197,3 +198,12 @@ def test_the_command_answers_on_loopback_until_it_is_ended(ws: Workspace, server
         assert child.wait(30) == 0
     assert said.startswith("Metrics of dev at http://127.0.0.1:")
     assert 'perennial_up{environment="dev"} 1.0' in text
+
+
+def test_a_container_is_well_while_the_endpoint_answers(ws: Workspace) -> None:
+    """By the address of compose.yaml, which answers though Prefect is away."""
+    with serving(
+        ws.settings.model_copy(update={"prefect_api_url": "http://127.0.0.1:9/api"}), now, "127.0.0.1", 0
+    ) as port:
+        assert is_well(f"http://127.0.0.1:{port}/favicon.ico")
+    assert not is_well(f"http://127.0.0.1:{port}/favicon.ico")

@@ -116,6 +116,17 @@ def test_a_container_that_ends_three_times_is_crashing() -> None:
     assert condition(deployment(), [well], SOON).answer is Answer.PASS
 
 
+@pytest.mark.parametrize("in_trouble", ["never ready", "crashes"])
+def test_one_bad_node_condemns_no_image(in_trouble: str) -> None:
+    idle = pod({"running": {"startedAt": BORN.isoformat()}})
+    one = idle if in_trouble == "never ready" else crashed(3, BORN)
+    well = pod({"running": {"startedAt": BORN.isoformat()}}, ready=True)
+    found = condition(deployment(availableReplicas=1), [one, well], LATER)
+    assert found.answer is Answer.INCONCLUSIVE
+    assert in_trouble in found.reason
+    assert condition(deployment(availableReplicas=0), [one, one], LATER).answer is Answer.FAIL
+
+
 def test_ends_of_long_ago_are_not_held_against_a_container() -> None:
     """Three ends in its first minutes, then a day in which it ran well, then one look at which it is not ready."""
     tomorrow = BORN + timedelta(days=1)

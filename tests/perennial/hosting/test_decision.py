@@ -30,9 +30,11 @@ def report(name: str, counts: Counts, *, age: float = 0, release: int | None = 1
     return Report(replica=name, address=f"{name}:8080/1", started_at=started, at=at, release=release, counts=known)
 
 
-def decided(found: Condition, *reports: Report, of: Hosting | None = None, now: datetime = NOW) -> Verdict:
+def decided(
+    found: Condition, *reports: Report, of: Hosting | None = None, now: datetime = NOW, release: int = 1
+) -> Verdict:
     trial = of or hosting(0.25, 0.5)
-    return decide_hosting(trial, found, gather(trial, "shop", reports, 1, NOW), Serving(), now)
+    return decide_hosting(trial, found, gather(trial, "shop", reports, release, NOW), Serving(), now)
 
 
 CANARY, STABLE = "shop-canary-1-a", "shop-1-a"
@@ -86,3 +88,21 @@ def test_a_step_asks_for_answers_of_its_own() -> None:
     one = hosting(0.25, 0.5, step=1)
     one.verdict = Verdict(answer=Answer.PASS, reasons=("so far",), numbers={"answers": 900.0})
     assert decided(READY, report(CANARY, GOOD), report(STABLE, GOOD), of=one).answer is Answer.INCONCLUSIVE
+
+
+def test_a_release_that_comes_during_a_trial_is_counted_from_its_own_beginning() -> None:
+    one = hosting(0.25, 0.5, step=1)
+    numbers: dict[str, float | None] = {"answers": 900.0, "release": 1.0}
+    one.verdict = Verdict(answer=Answer.PASS, reasons=("so far",), numbers=numbers)
+    newer = [report(name, GOOD, release=2) for name in (CANARY, STABLE)]
+    newer = [one.model_copy(update={"counts": {"release/1": GOOD, "release/2": GOOD}}) for one in newer]
+    assert decided(READY, *newer, of=one, release=2).answer is Answer.PASS
+    assert decided(READY, report(CANARY, GOOD), report(STABLE, GOOD), of=one).answer is Answer.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("length", [4, 50, 51, 53])
+def test_a_canary_is_known_however_much_of_its_name_a_cluster_cuts_off(length: int) -> None:
+    slug = "s" * length
+    pods = {f"{slug}-{track}7d9fc5b8b4-"[:58] + "x2x9z": track for track in ("", "canary-")}
+    found = gather(hosting(0.25), slug, [report(name, GOOD) for name in pods], 1, NOW)
+    assert (found.replicas, found.challenger.answers, found.other.answers) == (1, 1000, 1000)
