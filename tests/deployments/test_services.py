@@ -1,5 +1,6 @@
 """`perennial up` on one machine with real servers: it outlives the command, is used by the others, and ends whole."""
 
+import os
 import stat
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import pytest
 
 from blocks.stack import BrokenRecord, Service, read_stack
 from blocks.stack import Stack as Record
-from deployments.services.processes import record, stop
+from deployments.services.launches import Launch
+from deployments.services.processes import record, start, stop
 from perennial.settings import Settings
 from tests.builders import make_use_case
 from tests.deployments.stacks import Stack, stopping
@@ -142,6 +144,23 @@ def test_a_process_that_took_over_a_pid_is_left_alone(tmp_path: Path) -> None:
         assert stranger.wait(timeout=10) != 0
     finally:
         stranger.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems tell the birth of a process by the clock alone")
+def test_a_service_is_known_again_after_the_clock_was_set(tmp_path: Path) -> None:
+    settings = Settings(environment="dev", storage_root=str(tmp_path))
+    (tmp_path / "run").mkdir()
+    sleeper = Launch("worker", (sys.executable, "-c", "import time; time.sleep(600)"), dict(os.environ))
+    ours = start(sleeper, settings)
+    try:
+        as_the_clock_tells_it_now = ours.model_copy(update={"created": ours.created + 100})
+        assert as_the_clock_tells_it_now.process
+        assert ours.model_copy(update={"born": ours.born + "1"}).process is None
+        assert ours.model_copy(update={"born": ""}).process
+        record(Record(environment="dev", services={"worker": as_the_clock_tells_it_now}), settings)
+        assert Stack(tmp_path, str(tmp_path)).json("down")["stopped"] == ["worker"]
+    finally:
+        stop(ours)
 
 
 def test_a_record_that_is_none_is_told(tmp_path: Path) -> None:
