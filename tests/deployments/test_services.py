@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from blocks.local import prefect_home
 from blocks.stack import BrokenRecord, Service, read_stack
 from blocks.stack import Stack as Record
 from deployments.services.launches import Launch
@@ -161,6 +162,38 @@ def test_a_service_is_known_again_after_the_clock_was_set(tmp_path: Path) -> Non
         assert Stack(tmp_path, str(tmp_path)).json("down")["stopped"] == ["worker"]
     finally:
         stop(ours)
+
+
+WORKER = """
+import subprocess, sys
+flow = "import time; time.sleep(600)"
+print(subprocess.Popen([sys.executable, "-c", flow]).pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(("server", "is_ours"), [("http://127.0.0.1:1/api", True), ("http://127.0.0.1:2/api", False)])
+def test_the_flows_of_a_worker_that_was_killed_are_stopped_and_those_of_others_left_alone(
+    tmp_path: Path, server: str, is_ours: bool
+) -> None:
+    settings = Settings(environment="dev", storage_root=str(tmp_path))
+    (tmp_path / "run").mkdir()
+    given = {"PREFECT__FLOW_RUN_ID": "1", "PREFECT_API_URL": server, "PREFECT_HOME": str(prefect_home(settings))}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    worker = subprocess.Popen([sys.executable, "-c", WORKER], env={**os.environ, **given}, **pipes, text=True)  # type: ignore[call-overload]
+    flow = psutil.Process(int(worker.stdout.readline()))
+    born = psutil.Process(worker.pid).create_time()
+    worker.kill()
+    worker.wait(timeout=10)
+    uses = ("http://127.0.0.1:1/api", "", "process")
+    killed = Service(name="worker", pid=worker.pid, created=born, uses=uses, log="worker.log")
+    record(Record(environment="dev", services={"worker": killed}), settings)
+    try:
+        assert Stack(tmp_path, str(tmp_path)).json("down")["stopped"] == []
+        assert is_ours != (flow.is_running() and flow.status() != psutil.STATUS_ZOMBIE)
+    finally:
+        if not is_ours:
+            flow.kill()
 
 
 def test_a_record_that_is_none_is_told(tmp_path: Path) -> None:
