@@ -1,7 +1,7 @@
 """The services that `perennial up` started for an environment on this machine, as `run/stack.json` tells them.
 
 It starts and stops nothing, which is the business of `deployments.services`, and imports no Prefect. A process
-counts as ours only while its pid and its time of creation are those on record, so that a reused pid never does.
+counts as ours only while its pid and its birth are those on record, so that a reused pid never does.
 """
 
 import json
@@ -24,6 +24,9 @@ _CLOCK_STEP = 1.0
 """Seconds by which a process seems younger or older after the clock of the machine was set."""
 
 
+_START_TIME = 22 - 3
+
+
 class BrokenRecord(Permanent):
     """A file below the run folder is not what this version of Perennial wrote."""
 
@@ -36,7 +39,9 @@ class Service(BaseModel):
     name: str
     pid: int
     created: float
-    """Seconds since 1970, as the operating system tells it."""
+    """Seconds since 1970, as the operating system tells it: it moves when the clock of the machine is set."""
+    born: str = ""
+    """As `birth` tells it; empty in records of earlier versions and where there is none, and `created` counts."""
     address: str = ""
     """Its URL without a path; empty for a worker."""
     uses: tuple[str, ...] = ()
@@ -53,10 +58,13 @@ class Service(BaseModel):
         """The process while it runs; `None` when it has ended or when its pid belongs to another."""
         try:
             found = psutil.Process(self.pid)
-            is_ours = abs(found.create_time() - self.created) < _CLOCK_STEP
+            is_ours = birth(self.pid) == self.born if self.born else self._is_as_old(found)
             return found if is_ours and found.status() != psutil.STATUS_ZOMBIE else None
         except psutil.NoSuchProcess:
             return None
+
+    def _is_as_old(self, found: psutil.Process) -> bool:
+        return bool(abs(found.create_time() - self.created) < _CLOCK_STEP)
 
 
 class Stack(BaseModel):
@@ -71,6 +79,19 @@ class Stack(BaseModel):
         """Return a service while its process runs."""
         service = self.services.get(name)
         return service if service and service.process else None
+
+
+def birth(pid: int) -> str:
+    """Return the boot and the clock tick after it in which a process began, which no change of the clock moves.
+
+    Empty where there is no such process, and on an operating system that does not tell it (`proc(5)`).
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        told = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # from the third field on
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return f"{boot}/{int(told[_START_TIME])}"
 
 
 def serving_name(slug: str) -> str:

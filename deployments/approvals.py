@@ -14,6 +14,8 @@ from prefect.client.schemas.responses import SetStateStatus
 from perennial.errors import Permanent, nearest
 
 FLOW = "promote"
+_SHORTEST = 8
+"""Characters of an id that name a run, as many as are listed."""
 
 
 class NothingWaits(Permanent):
@@ -54,13 +56,14 @@ def waiting(client: SyncPrefectClient, environments: Iterable[str]) -> list[Wait
 def answer(
     client: SyncPrefectClient, wanted: str, found: list[Waiting], approve: bool, who: str, reason: str
 ) -> Waiting:
-    """Answer the promotion of an id, the beginning of one, or a name.
+    """Answer the promotion of an id, the beginning of one (8 characters at least), or a name.
 
     Raises:
-        NothingWaits: None of those that wait, or several, are called so.
+        NothingWaits: None of those that wait, or several, are called so, or too little of an id is given.
         NotAnswered: The run was answered or ended meanwhile.
     """
-    meant = [one for one in found if one.run.startswith(wanted) or one.name == wanted]
+    is_long = len(wanted) >= _SHORTEST
+    meant = [one for one in found if (is_long and one.run.startswith(wanted)) or one.name == wanted]
     if len(meant) != 1:
         raise NothingWaits(_unclear(wanted, found, meant))
     given = {"approve": approve, "who": who, "reason": reason}
@@ -106,5 +109,10 @@ def _unclear(wanted: str, found: list[Waiting], meant: list[Waiting]) -> str:
     if not found:
         return f"No promotion waits for an answer, `{wanted}` neither."
     listed = ", ".join(f"`{one.name}` ({one.run[:8]})" for one in meant or found)
+    if len(wanted) < _SHORTEST and not meant:
+        return (
+            f"`{wanted}` is {len(wanted)} characters; expected {_SHORTEST} or more of the id of a promotion that "
+            f"waits, or its whole name. There are: {listed}."
+        )
     near = nearest(wanted, [one.name for one in found]) if not meant else "; give more of its id."
     return f"`{wanted}` is {len(meant) or 'none'} of the promotions that wait{near or '.'} There are: {listed}."

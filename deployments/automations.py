@@ -31,7 +31,7 @@ class Notify:
     """Tell people through a notification block."""
 
     block: str
-    """Type and name of its document, as `custom-webhook/slack-prod`."""
+    """Type and name of its document, as `slack-webhook/slack-prod`."""
     subject: str
     body: str
 
@@ -139,7 +139,7 @@ def _runs(environment: str, pace: Pace) -> Iterator[AutomationSpec]:
 def _notices(environment: str, blocks: tuple[str, ...], pace: Pace) -> Iterator[AutomationSpec]:
     for about, description, trigger, told in notices(environment, pace):
         subject = f"{about} ({environment})"
-        notes = tuple(Notify(block, subject, told) for block in blocks)
+        notes = tuple(Notify(block, subject, f"*{subject}*\n{told}") for block in blocks)
         yield AutomationSpec(f"notify: {subject}", description, trigger, notes)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -16,10 +16,11 @@ from prefect.server.schemas.responses import DeploymentResponse, FlowRunResponse
 from pydantic import ValidationError
 
 from deployments.explain import Names
+from deployments.triggers import RESOURCE
 from perennial.errors import Permanent
 
 MOST_EVENTS = 2000
-"""Bound of the events that are read for one question."""
+"""Bound of the events that are read for one question, the newest first."""
 _MODELS: dict[str, tuple[str, Any]] = {
     "flow_run": ("flow_runs", FlowRunResponse),
     "flow": ("flows", Flow),
@@ -40,6 +41,8 @@ class EventLog:
 
     def __init__(self, client: SyncPrefectClient) -> None:
         self._client: Any = client  # whose paths mypy knows one by one
+        self.has_left_out = False
+        """Whether a trigger looked at more events of the past than were read, so that an answer may be wrong."""
 
     def automations(self) -> list[Automation]:
         """Return all automations by name, disabled ones too."""
@@ -61,13 +64,19 @@ class EventLog:
         return found[0]
 
     def past(self, trigger: EventTrigger, event: ReceivedEvent, since: datetime | None) -> Sequence[ReceivedEvent]:
-        """Return the events of the same bucketing key that a trigger looked at before this one, oldest first."""
+        """Return the events of the same bucketing key that a trigger looked at before this one, oldest first.
+
+        Of more than `MOST_EVENTS` the newest are read, and `has_left_out` says so.
+        """
         window = {"since": (since or event.occurred - timedelta(days=7)).isoformat(), "until": _end(event)}
-        wanted = {"occurred": window, "event": _named(trigger)}
+        wanted = {"occurred": window, "event": _named(trigger), **_about(trigger, event)}
         key = trigger.bucketing_key(event)
+        seen = self._events(wanted, "DESC")
+        read = list(islice(seen, MOST_EVENTS))
+        self.has_left_out |= next(seen, None) is not None
         found = [
             one
-            for one in islice(self._events(wanted), MOST_EVENTS)
+            for one in read
             if one.id != event.id
             and one.received <= event.received
             and trigger.covers(one)
@@ -107,9 +116,9 @@ class EventLog:
         path, model = _MODELS[kind]
         return model.model_validate(self._client.request("GET", f"/{path}/{identity}").json())
 
-    def _events(self, wanted: dict[str, Any]) -> Iterator[ReceivedEvent]:
+    def _events(self, wanted: dict[str, Any], order: Literal["ASC", "DESC"] = "ASC") -> Iterator[ReceivedEvent]:
         everything = {"since": "2000-01-01T00:00:00Z", "until": "2200-01-01T00:00:00Z"}
-        body = {"filter": {"occurred": everything, **wanted, "order": "ASC"}, "limit": 50}
+        body = {"filter": {"occurred": everything, **wanted, "order": order}, "limit": 50}
         page = self._client.request("POST", "/events/filter", json=body).json()
         while True:
             yield from (ReceivedEvent.model_validate(one) for one in page["events"])
@@ -152,6 +161,11 @@ def _named(trigger: EventTrigger) -> dict[str, list[str]]:
     exact = [one for one in trigger.expect if "*" not in one]
     open_ended = [one.partition("*")[0] for one in trigger.expect if "*" in one]
     return {"prefix": [*exact, *open_ended]} if open_ended else {"name": exact} if exact else {}
+
+
+def _about(trigger: EventTrigger, event: ReceivedEvent) -> dict[str, dict[str, list[str]]]:
+    """Ask for what is about the same resource alone where a trigger is for each."""
+    return {"resource": {"id": [event.resource.id]}} if RESOURCE in trigger.for_each else {}
 
 
 def _end(event: ReceivedEvent) -> str:

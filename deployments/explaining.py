@@ -11,7 +11,7 @@ from prefect.server.events.schemas.automations import Automation, EventTrigger
 from prefect.server.events.schemas.events import ReceivedEvent
 
 from deployments.automations import AutomationSpec, Notify, StartRun, automations
-from deployments.event_log import EventLog, UnknownEvent, read_event
+from deployments.event_log import MOST_EVENTS, EventLog, UnknownEvent, read_event
 from deployments.explain import ENVIRONMENT, Explanation, Names, explain, unexpected
 from deployments.server import NoServerKnown, ServerAway, server_of
 from flows.arguments import parse_moment
@@ -71,6 +71,8 @@ def explain_event(which: UUID | Path, settings: Settings) -> Answer:
             asked, names = log.automations(), log.names()
             found = tuple(explain(event, one, log.past, names) for one in asked)
             source = f"{len(asked)} automations of the server at {client.api_url}"
+            if log.has_left_out:
+                source += f"; only the newest {MOST_EVENTS} earlier events were read, so what cools down may be wrong"
             return Answer(
                 event, source, found, unexpected(event, asked), _journal(event, found, settings), _done(log, event)
             )

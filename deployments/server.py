@@ -16,7 +16,11 @@ class NoServerKnown(Permanent):
 
 
 class ServerAway(Transient):
-    """The server does not answer."""
+    """The server does not answer, or only that it cannot."""
+
+
+class NoPrefectThere(Permanent):
+    """Something else answers at the address of the server."""
 
 
 class NotAllowed(Permanent):
@@ -32,7 +36,8 @@ def server_of(settings: Settings) -> Iterator[SyncPrefectClient]:
 
     Raises:
         NoServerKnown: None of them names one.
-        ServerAway: It does not answer.
+        ServerAway: It does not answer, or with a fault of its own (5xx).
+        NoPrefectThere: Something answers that is no Prefect API.
         NotAllowed: It asks for a credential.
     """
     with connected(settings) as found:
@@ -43,10 +48,25 @@ def server_of(settings: Settings) -> Iterator[SyncPrefectClient]:
                 f"blocks/environments/{settings.environment}.yaml."
             )
         with _telling_of_trouble(found):
-            httpx.get(f"{found}/health", timeout=10).raise_for_status()  # at once, where Prefect tries for a minute
+            _require_prefect(found)  # at once, where Prefect tries for a minute
             with get_client(sync_client=True) as client:
                 client.request("GET", "/admin/version")
                 yield client
+
+
+def _require_prefect(address: str) -> None:
+    answer = httpx.get(f"{address}/health", timeout=10)
+    try:
+        answer.raise_for_status()
+        answer.json()
+    except (httpx.HTTPStatusError, ValueError) as error:
+        status = answer.status_code
+        if isinstance(error, httpx.HTTPStatusError) and (status in (401, 403, 429) or answer.is_server_error):
+            raise
+        raise NoPrefectThere(
+            f"There is no Prefect API at {address}: `/health` answered {status}, expected 200 with JSON. Correct the "
+            "address (`PREFECT_API_URL` or `prefect_api_url`); it ends in /api."
+        ) from None
 
 
 @contextmanager
@@ -59,7 +79,10 @@ def _telling_of_trouble(address: str) -> Iterator[None]:
             "the address."
         ) from None
     except httpx.HTTPStatusError as error:
-        if error.response.status_code not in (401, 403):
+        status = error.response.status_code
+        if status == httpx.codes.TOO_MANY_REQUESTS or error.response.is_server_error:
+            raise ServerAway(f"The Prefect server at {address} cannot answer ({status}); its log says why.") from None
+        if status not in (401, 403):
             raise
         raise NotAllowed(
             f"The Prefect server at {address} asks for a credential. Set `PREFECT_API_AUTH_STRING` to the "

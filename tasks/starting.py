@@ -35,6 +35,8 @@ def start_once(
 ) -> Start:
     """Start a run of a deployment for something, unless one waits or works; where it has ended, another.
 
+    Runs are counted by their keys, since people delete runs, and a key that was used starts nothing.
+
     Returns:
         `used up` once as many as may be have ended, and nothing was started.
 
@@ -46,9 +48,10 @@ def start_once(
     before = client.read_flow_runs(flow_run_filter=wanted)
     if any(not (one.state and one.state.is_final()) for one in before):
         return "under way"
-    if len(before) >= tries:
+    following = 1 + max((keys.index(one.idempotency_key or "") for one in before), default=-1)
+    if following >= tries:
         return "used up"
-    key = keys[len(before)]
+    key = keys[following]
     try:
         run_deployment(deployment, parameters=parameters, idempotency_key=key, timeout=0, as_subflow=False)
     except ObjectNotFound:

@@ -108,12 +108,12 @@ def _worker(settings: Settings) -> Iterator[Finding]:
 
 def _deployments(settings: Settings) -> Iterator[Finding]:
     from deployments.apply import changes
-    from deployments.server import NoServerKnown, NotAllowed, ServerAway, server_of
+    from deployments.server import NoPrefectThere, NoServerKnown, NotAllowed, ServerAway, server_of
 
     try:
         with server_of(settings) as client:
             left = changes(client, settings)
-    except (NoServerKnown, ServerAway, NotAllowed):
+    except (NoServerKnown, ServerAway, NoPrefectThere, NotAllowed):
         yield Finding("deployments", "skipped", "No server to ask.")
         return
     if left:

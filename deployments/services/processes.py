@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from blocks.documents import PROJECT
-from blocks.stack import Service, Stack, run_folder
+from blocks.stack import Service, Stack, birth, run_folder
 from deployments.services.errors import NotReady, NotStopped
 from deployments.services.keys import write_private
 from deployments.services.launches import Launch
@@ -51,9 +51,14 @@ def start(launch: Launch, settings: Settings) -> Service:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    born = psutil.Process(child.pid).create_time()
     return Service(
-        name=launch.name, pid=child.pid, created=born, address=launch.address, uses=launch.uses, log=str(log)
+        name=launch.name,
+        pid=child.pid,
+        created=psutil.Process(child.pid).create_time(),
+        born=birth(child.pid),
+        address=launch.address,
+        uses=launch.uses,
+        log=str(log),
     )
 
 

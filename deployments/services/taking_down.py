@@ -1,12 +1,17 @@
 """`perennial down`: stop exactly what `perennial up` started, and hand back the runs that this interrupts.
 
 A process worker that is asked to end kills its flows at once and leaves their runs `Running` for ever. Here they are
-noted first and then made `AwaitingRetry`: no alarm is raised, and the next worker of the pool goes on with them.
+noted first and then made `AwaitingRetry`: no alarm is raised, and the next worker of the pool goes on with them. So
+are those of a worker that was killed and could kill none: they would ask for the server that is stopped.
 Every stage finds done what was done before, so that nothing happens twice.
 """
 
+from collections.abc import Iterable
+from contextlib import suppress
+
 import psutil
 
+from blocks.local import prefect_home
 from blocks.stack import MLFLOW, PREFECT, WORKER, Service, Stack, connected, read_stack
 from deployments.services.processes import changing, record, stop
 from perennial.settings import Settings
@@ -28,10 +33,10 @@ def take_down(settings: Settings) -> tuple[list[str], int]:
         stack = read_stack(settings)
         online = [one for one in stack.services.values() if one.use_case]
         stopped, interrupted = [one.name for one in online if stop(one)], 0
-        worker = stack.running(WORKER)
+        worker = stack.services.get(WORKER)
         if worker:
-            runs = _stop_worker(worker)
-            stopped.append(WORKER)
+            stopped += [WORKER] if worker.process else []
+            runs = _stop_worker(worker, str(prefect_home(settings)))
             interrupted = _hand_back(runs, settings) if runs else 0
         for name in (MLFLOW, PREFECT):
             if name in stack.services and stop(stack.services[name]):
@@ -40,25 +45,37 @@ def take_down(settings: Settings) -> tuple[list[str], int]:
     return stopped, interrupted
 
 
-def _stop_worker(worker: Service) -> set[str]:
-    """Stop a worker and return the ids of the runs whose processes are its own; it starts none while it is asked."""
+def _stop_worker(worker: Service, home: str) -> set[str]:
+    """Stop a worker and its flows, and return the ids of their runs; it starts none while they are looked for."""
     process = worker.process
-    runs = set[str]()
     if process:
         process.suspend()
-        runs = {run for child in process.children(recursive=True) for run in [_run_of(child)] if run}
+    flows = {one: run for one in psutil.process_iter() if (run := _run_of(one, worker, home))}
+    if process:
         process.terminate()
         process.resume()
     stop(worker)
-    return runs
+    _kill(flows)
+    return set(flows.values())
 
 
-def _run_of(process: psutil.Process) -> str | None:
+def _run_of(process: psutil.Process, worker: Service, home: str) -> str | None:
+    """Return the run that a process works on for the server of a worker, in the home that `up` gives to its workers."""
     try:
-        found: str | None = process.environ().get("PREFECT__FLOW_RUN_ID")
+        given = process.environ()
     except psutil.Error:
         return None
-    return found
+    is_ours = given.get("PREFECT_API_URL") in worker.uses and given.get("PREFECT_HOME") == home
+    return given.get("PREFECT__FLOW_RUN_ID") if is_ours else None
+
+
+def _kill(flows: Iterable[psutil.Process]) -> None:
+    """Kill what is left of flows, with what they started, as a worker does that is asked to end."""
+    for flow in flows:
+        with suppress(psutil.NoSuchProcess):
+            for one in (flow, *flow.children(recursive=True)):
+                one.kill()
+    psutil.wait_procs(list(flows), timeout=10)
 
 
 def _hand_back(runs: set[str], settings: Settings) -> int:

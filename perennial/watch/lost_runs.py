@@ -16,7 +16,7 @@ RESTARTS = 2
 
 
 class Impatient(Permanent):
-    """Runs that are alive would count as lost."""
+    """Runs that are alive would count as lost, or lost ones never."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,14 @@ def check_patience(seconds: float, heartbeat: float | None) -> timedelta:
     Where nothing says how often that is, it is 180 seconds, as Prefect has it by default.
 
     Raises:
-        Impatient: A run that works would be marked as crashed.
+        Impatient: A run that works would be marked as crashed, or one that crashed never be run again.
     """
-    least = BEATS * (heartbeat or 180.0)
-    if not seconds >= least:
+    least, most = BEATS * (heartbeat or 180.0), FORGOTTEN.total_seconds()
+    if not least <= seconds <= most:
         raise Impatient(
             f"`patience` is {seconds:g} seconds; expected at least {least:g}, {BEATS} heartbeats, or a run "
-            "that is alive could be marked as crashed. Nothing was changed; give more, or leave it out."
+            f"that is alive could be marked as crashed, and at most {most:g}, after which nothing crashed is run "
+            "again. Nothing was changed; correct it, or leave it out."
         )
     return timedelta(seconds=seconds)
 

@@ -194,7 +194,8 @@ def test_a_deployment_that_was_edited_by_hand_is_mended_under_its_id(
     }
     server.ask(f"/deployments/{before['id']}", edited, "PATCH")
     (change,) = changes(client, settings)
-    assert set(change.fields) == {"tags", "paused", "concurrency.limit", "job_variables.env.PERENNIAL_ENV"}
+    env = {f"job_variables.env.{name}" for name in ("PERENNIAL_ENV", "PREFECT_CLIENT_MAX_RETRIES")}
+    assert set(change.fields) == {"tags", "paused", "concurrency.limit", *env}
     apply(client, settings, lambda _: None)
     after = server.ask("/deployments/name/train/test")
     assert {name: after[name] for name in ("id", *edited)} == {name: before[name] for name in ("id", *edited)}

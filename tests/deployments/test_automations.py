@@ -14,7 +14,7 @@ from deployments.automations import Notify, StartRun, automations
 from deployments.definition import read_definition
 from deployments.explain import mismatches
 
-EVERY = automations("prod", ("custom-webhook/slack-prod",))
+EVERY = automations("prod", ("slack-webhook/slack-prod",))
 
 
 def test_names_are_unique_and_end_with_their_environment() -> None:

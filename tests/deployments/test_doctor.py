@@ -65,7 +65,7 @@ def test_keys_of_the_storage_come_from_their_secret_blocks_for_as_long_as_they_a
     ("changes", "state"),
     [
         ({"environment": "prod"}, ["problem"]),
-        ({"environment": "prod", "notifications": ("custom-webhook/slack-prod",)}, ["ok"]),
+        ({"environment": "prod", "notifications": ("slack-webhook/slack-prod",)}, ["ok"]),
         ({"schedules": "paused"}, []),
         ({"schedules": "paused", "approval": "person"}, ["problem"]),
         ({"environment": "dev"}, []),
@@ -76,4 +76,4 @@ def test_where_things_happen_by_themselves_somebody_is_to_be_told(
 ) -> None:
     found = list(examining_machine._notifications(settings.model_copy(update=changes)))
     assert [one.state for one in found] == state
-    assert all("`notifications: [custom-webhook/slack-" in one.remedy for one in found if one.state == "problem")
+    assert all("`notifications: [slack-webhook/slack-" in one.remedy for one in found if one.state == "problem")

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.server.events.schemas.automations import Automation
+from prefect.server.events.schemas.automations import Automation, EventTrigger
 from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from deployments import event_log
 from deployments.event_log import EventLog, InvalidEvent, UnknownEvent, read_event
 from deployments.explain import Names, explain, unexpected
 from tests.servers import Server, running_server, until
@@ -240,6 +242,30 @@ def remembered(server: Server, wanted: dict[str, Any]) -> list[dict[str, Any]]:
     occurred = {"occurred": {"since": since, "until": "2200-01-01T00:00:00Z"}}
     found: list[dict[str, Any]] = server.ask("/events/filter", {"filter": {**occurred, **wanted}})["events"]
     return found
+
+
+def test_of_many_events_those_of_the_resource_are_read_and_else_the_newest_which_is_said(
+    server: Server, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = [event("perennial.drift.noticed") for _ in range(6)]
+    for one in told[1:5]:
+        one["resource"] = {**one["resource"], "prefect.resource.id": "perennial.use-case.other"}
+    for one in told:
+        server.ask("/events", [one])
+        until(30, lambda: known(server, one["id"]))  # noqa: B023
+    monkeypatch.setattr(event_log, "MOST_EVENTS", 3)
+    log = EventLog(client)
+    newest = log.event(UUID(told[5]["id"]))
+    declared = automation(expect=["perennial.drift.noticed"], match={"perennial.environment": "prod"})
+    each, every = (Automation.model_validate({"id": str(uuid4()), **one}) for one in (declared, deepcopy(declared)))
+    assert isinstance(each.trigger, EventTrigger) and isinstance(every.trigger, EventTrigger)
+    every.trigger.for_each = set()
+
+    def earlier(trigger: EventTrigger) -> list[str]:
+        return [str(one.id) for one in log.past(trigger, newest, None)]
+
+    assert earlier(each.trigger) == [told[0]["id"]] and not log.has_left_out
+    assert earlier(every.trigger) == [one["id"] for one in told[3:5]] and log.has_left_out
 
 
 def test_an_event_that_the_server_does_not_know_is_an_error(client: SyncPrefectClient) -> None:

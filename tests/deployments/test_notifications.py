@@ -15,7 +15,7 @@ import pytest
 
 from blocks.documents import read_settings
 from deployments.apply import apply, changes
-from deployments.notifications import EMAIL, SLACK, notification_blocks
+from deployments.notifications import EMAIL, SLACK, InvalidAddress, notification_blocks
 from deployments.server import server_of
 from tests.servers import Server, running_server, until
 
@@ -28,6 +28,8 @@ class Received:
     def __init__(self) -> None:
         self.posts: list[str] = []
         self.mails: list[str] = []
+        self.is_revoked = False
+        """Whether the webhook's address leads nowhere any more."""
 
     def saying(self, *words: str) -> tuple[list[str], list[str]] | None:
         """Return what arrived by both ways with all these words; `None` until both have one."""
@@ -42,8 +44,11 @@ def receiver(received: Received) -> Iterator[tuple[int, int]]:
     class Webhook(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             assert self.path == f"/services/{SECRET}"
-            received.posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
-            self.send_response(200)
+            told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if not received.is_revoked:
+                assert list(told) == ["text"]
+                received.posts.append(told["text"])
+            self.send_response(404 if received.is_revoked else 200)
             self.end_headers()
 
         def log_message(self, *args: Any) -> None:
@@ -146,6 +151,18 @@ def test_an_automation_that_cannot_act_is_told_with_the_reason(told: tuple[Serve
     until(60, lambda: received.saying("an automation could not act (dev)", "retrain on drift (dev)", "period"))
 
 
+def test_a_webhook_that_leads_nowhere_is_told_by_mail_and_its_address_by_nothing(told: tuple[Server, Received]) -> None:
+    server, received = told
+    received.is_revoked = True
+    event(server, "perennial.answers.lost", {"rows": 2, "reason": "A replica died."})
+    until(60, lambda: [one for one in received.mails if "could not act" in one and "answers were lost (dev)" in one])
+    received.is_revoked = False
+    failed = {"filter": {"event": {"name": ["prefect.automation.action.failed"]}, "occurred": {}}}
+    assert SECRET not in json.dumps(server.ask("/events/filter", failed))
+    log = (server.home / "server.log").read_text()
+    assert SECRET not in log and "consume_loop" not in log
+
+
 def test_no_address_is_told_to_who_may_look_at_blocks(told: tuple[Server, Received]) -> None:
     server, _ = told
     documents = json.dumps(server.ask("/block_documents/filter", {}))
@@ -155,4 +172,7 @@ def test_no_address_is_told_to_who_may_look_at_blocks(told: tuple[Server, Receiv
 
 def test_only_what_has_an_address_becomes_a_block() -> None:
     assert notification_blocks("dev", {}) == {}
-    assert list(notification_blocks("prod", {SLACK: "http://x"})) == ["custom-webhook/slack-prod"]
+    assert list(notification_blocks("prod", {SLACK: "http://x"})) == ["slack-webhook/slack-prod"]
+    with pytest.raises(InvalidAddress, match="holds no address") as refused:
+        notification_blocks("prod", {SLACK: f"hooks.slack.com/{SECRET}"})
+    assert SECRET not in str(refused.value)

@@ -1,5 +1,6 @@
 """`perennial up` on one machine with real servers: it outlives the command, is used by the others, and ends whole."""
 
+import os
 import stat
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from typing import Any
 import psutil
 import pytest
 
+from blocks.local import prefect_home
 from blocks.stack import BrokenRecord, Service, read_stack
 from blocks.stack import Stack as Record
-from deployments.services.processes import record, stop
+from deployments.services.launches import Launch
+from deployments.services.processes import record, start, stop
 from perennial.settings import Settings
 from tests.builders import make_use_case
 from tests.deployments.stacks import Stack, stopping
@@ -142,6 +145,55 @@ def test_a_process_that_took_over_a_pid_is_left_alone(tmp_path: Path) -> None:
         assert stranger.wait(timeout=10) != 0
     finally:
         stranger.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems tell the birth of a process by the clock alone")
+def test_a_service_is_known_again_after_the_clock_was_set(tmp_path: Path) -> None:
+    settings = Settings(environment="dev", storage_root=str(tmp_path))
+    (tmp_path / "run").mkdir()
+    sleeper = Launch("worker", (sys.executable, "-c", "import time; time.sleep(600)"), dict(os.environ))
+    ours = start(sleeper, settings)
+    try:
+        as_the_clock_tells_it_now = ours.model_copy(update={"created": ours.created + 100})
+        assert as_the_clock_tells_it_now.process
+        assert ours.model_copy(update={"born": ours.born + "1"}).process is None
+        assert ours.model_copy(update={"born": ""}).process
+        record(Record(environment="dev", services={"worker": as_the_clock_tells_it_now}), settings)
+        assert Stack(tmp_path, str(tmp_path)).json("down")["stopped"] == ["worker"]
+    finally:
+        stop(ours)
+
+
+WORKER = """
+import subprocess, sys
+flow = "import time; time.sleep(600)"
+print(subprocess.Popen([sys.executable, "-c", flow]).pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(("server", "is_ours"), [("http://127.0.0.1:1/api", True), ("http://127.0.0.1:2/api", False)])
+def test_the_flows_of_a_worker_that_was_killed_are_stopped_and_those_of_others_left_alone(
+    tmp_path: Path, server: str, is_ours: bool
+) -> None:
+    settings = Settings(environment="dev", storage_root=str(tmp_path))
+    (tmp_path / "run").mkdir()
+    given = {"PREFECT__FLOW_RUN_ID": "1", "PREFECT_API_URL": server, "PREFECT_HOME": str(prefect_home(settings))}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    worker = subprocess.Popen([sys.executable, "-c", WORKER], env={**os.environ, **given}, **pipes, text=True)  # type: ignore[call-overload]
+    flow = psutil.Process(int(worker.stdout.readline()))
+    born = psutil.Process(worker.pid).create_time()
+    worker.kill()
+    worker.wait(timeout=10)
+    uses = ("http://127.0.0.1:1/api", "", "process")
+    killed = Service(name="worker", pid=worker.pid, created=born, uses=uses, log="worker.log")
+    record(Record(environment="dev", services={"worker": killed}), settings)
+    try:
+        assert Stack(tmp_path, str(tmp_path)).json("down")["stopped"] == []
+        assert is_ours != (flow.is_running() and flow.status() != psutil.STATUS_ZOMBIE)
+    finally:
+        if not is_ours:
+            flow.kill()
 
 
 def test_a_record_that_is_none_is_told(tmp_path: Path) -> None:

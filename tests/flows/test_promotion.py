@@ -129,6 +129,9 @@ def test_an_approved_model_serves_and_promoting_it_again_changes_nothing(target:
         assert (listed["run"], listed["use_case"], listed["environment"]) == (run["id"], "shop-returns", "test")
         assert listed["until"] and listed["source"] == "dev"
         assert_asked_as_it_would_be_again(target)
+        for little in ("", run["id"][:7]):
+            refused = target.server.run(PERENNIAL, "approve", little, "--reason", "x", "--json", expected=1)
+            assert f"{len(little)} characters; expected 8 or more" in refused
         told = target.server.run(PERENNIAL, "approve", run["id"][:8], "--reason", "looks good", "--who", "ada")
         assert "approved" in told
     [released] = target.results

@@ -46,6 +46,13 @@ def test_a_patience_that_would_crash_a_live_run_is_refused(seconds: float) -> No
         check_patience(seconds, heartbeat=30)
 
 
+@pytest.mark.parametrize("seconds", [FORGOTTEN.total_seconds() + 1, 1e18, float("inf")])
+def test_a_patience_that_would_never_end_is_refused(seconds: float) -> None:
+    assert check_patience(FORGOTTEN.total_seconds(), heartbeat=30) == FORGOTTEN
+    with pytest.raises(Impatient, match="at most 86400"):
+        check_patience(seconds, heartbeat=30)
+
+
 def test_reconcile_refuses_before_it_looks_at_any_run() -> None:
     from flows.reconciliation import reconcile
 
