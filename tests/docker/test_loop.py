@@ -126,7 +126,7 @@ def require_only_its_own(stage: Stage, identity: str) -> None:
     given = {one.partition("=")[0]: one.partition("=")[2] for one in config["Env"]}
     of_image = {one.partition("=")[0] for one in inspect(config["Image"])["Config"]["Env"]}
     told = promise_of(stage.settings.model_copy(update={"serving_image": config["Image"]}), "shop-returns").told
-    own = {"PERENNIAL_USE_CASES", "PERENNIAL_HEALTH", *told, *OF_SERVICES}
+    own = {"PERENNIAL_USE_CASES", "PERENNIAL_SERVING_RATE", "PERENNIAL_HEALTH", *told, *OF_SERVICES}
     assert given.keys() - of_image == own - of_image
     secret = {name for name, value in given.items() if any(one in value for one in SECRETS)}
     assert secret == {"PERENNIAL_SERVING_TOKENS", "AWS_SECRET_ACCESS_KEY"}
