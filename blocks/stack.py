@@ -22,9 +22,8 @@ _SERVE = "serve-"
 """Before the slug, in the name of an online service."""
 _CLOCK_STEP = 1.0
 """Seconds by which a process seems younger or older after the clock of the machine was set."""
-
-
 _START_TIME = 22 - 3
+"""Place of the start time in `/proc/<pid>/stat`: its 22nd field, of those from the third on (`proc(5)`)."""
 
 
 class BrokenRecord(Permanent):

@@ -1,7 +1,7 @@
 """The Prefect server of an environment: which one it is, and a client of it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -9,6 +9,9 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from blocks.stack import connected
 from perennial.errors import Permanent, Transient
 from perennial.settings import Settings
+
+_OF_A_SERVER = (401, 403, 429)
+"""Statuses by which a Prefect server, or what guards it, refuses whoever asks."""
 
 
 class NoServerKnown(Permanent):
@@ -56,17 +59,16 @@ def server_of(settings: Settings) -> Iterator[SyncPrefectClient]:
 
 def _require_prefect(address: str) -> None:
     answer = httpx.get(f"{address}/health", timeout=10)
-    try:
+    if answer.status_code in _OF_A_SERVER or answer.is_server_error:
         answer.raise_for_status()
-        answer.json()
-    except (httpx.HTTPStatusError, ValueError) as error:
-        status = answer.status_code
-        if isinstance(error, httpx.HTTPStatusError) and (status in (401, 403, 429) or answer.is_server_error):
-            raise
-        raise NoPrefectThere(
-            f"There is no Prefect API at {address}: `/health` answered {status}, expected 200 with JSON. Correct the "
-            "address (`PREFECT_API_URL` or `prefect_api_url`); it ends in /api."
-        ) from None
+    with suppress(ValueError):
+        if answer.is_success:
+            answer.json()
+            return
+    raise NoPrefectThere(
+        f"There is no Prefect API at {address}: `/health` answered {answer.status_code}, expected 200 with JSON. "
+        "Correct the address (`PREFECT_API_URL` or `prefect_api_url`); it ends in /api."
+    )
 
 
 @contextmanager

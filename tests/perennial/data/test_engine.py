@@ -32,6 +32,7 @@ def test_engines_of_one_process_see_nothing_of_each_other_and_leave_nothing(engi
         unread = other.batches("SELECT * FROM range(100_000)", rows=1_000)
         next(unread)
     assert engine.scalar(databases) == open_ones - 1
+    other.__exit__(None, None, None)  # closed twice is closed
 
 
 def test_only_an_engine_that_is_alone_takes_functions(engine: Engine, tmp_path: Path):
