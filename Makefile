@@ -32,7 +32,8 @@ test: setup ## Run the tests that need nothing but this checkout (under 10 minut
 	@$(PYTEST) -m "not long and not docker" -n auto --maxprocesses 4 --dist loadfile
 
 test-long: setup ## Run the tests that take minutes each
-	@$(PYTEST) -m "long and not docker" --durations 15
+	@$(PYTEST) -m "long and not alone and not docker" -n 2 --dist loadfile --durations 15
+	@$(PYTEST) -m "long and alone" --durations 5
 
 test-all: test test-long test-docker ## All tests
 

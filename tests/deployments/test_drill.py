@@ -68,6 +68,7 @@ def test_the_copy_has_all_that_is_needed_and_its_branch_the_label_upside_down(se
     assert 130 <= len(newest_rows(copy)) <= 140, "the last third of a month"
 
 
+@pytest.mark.alone
 @pytest.mark.long
 def test_a_model_that_passes_offline_and_fails_live_is_rolled_back_and_corrected(served: Workspace) -> None:
     before = files(Path(served.settings.storage_root))

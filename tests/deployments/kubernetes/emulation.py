@@ -1,6 +1,7 @@
 """A Kubernetes API over real HTTP, for what our clients ask of one: objects, versions, field owners, watches, faults.
 
-It checks what it is given against the schemas of Kubernetes, as the real one does. What it does not know is 404.
+It checks what it is given against the schemas of Kubernetes, as the real one does, and whether the account that asks
+may. What it does not know is 404.
 """
 
 import json
@@ -20,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 import kubernetes_validate
 import yaml
 
+from tests.deployments.kubernetes.access import Account, verb_of
 from tests.deployments.kubernetes.fields import Conflicting, Owners, merged
 
 Object = dict[str, Any]
@@ -223,6 +225,7 @@ def _comparable(one: Object) -> Object:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     api: Api
+    account: Account
 
     def do_GET(self) -> None:
         self._answer("GET")
@@ -276,14 +279,24 @@ class _Handler(BaseHTTPRequestHandler):
         plural, name, sub = [*words, "", ""][:3]
         if plural not in KINDS:
             raise Refused(404, "NotFound", "the server could not find the requested resource")
+        verb = verb_of(method, name, query)
+        self._permit(verb, plural, sub, namespace)
+        if verb == "patch" and (plural, namespace, name) not in self.api.objects:
+            self._permit("create", plural, sub, namespace)
         if method == "GET" and sub == "log":
             self._send_text(self.api.logs.get(name, ""))
-        elif method == "GET" and query.get("watch") in ("1", "true", "True"):
+        elif verb == "watch":
             self._watch(plural, namespace, query)
-        elif method == "GET" and not name:
+        elif verb == "list":
             self._send(200, self.api.listed(plural, namespace, query.get("labelSelector", "")))
         else:
             self._send(*self._one(method, (plural, namespace, name), query, body))
+
+    def _permit(self, verb: str, plural: str, sub: str, namespace: str) -> None:
+        resource = f"{plural}/{sub}" if sub else plural
+        if not self.account.may(verb, KINDS[plural][0], resource, namespace):
+            where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
+            raise Refused(403, "Forbidden", f'"{self.account.name}" cannot {verb} resource "{resource}" {where}')
 
     def _one(self, method: str, place: Place, query: dict[str, str], body: Object) -> tuple[int, Object]:
         api = self.api
@@ -393,10 +406,10 @@ def _fault_of(text: str, is_strict: bool) -> str:
 
 
 @contextmanager
-def running_api() -> Iterator[tuple[Api, str]]:
-    """Run an API on loopback; yields it with its address."""
+def running_api(account: Account) -> Iterator[tuple[Api, str]]:
+    """Run an API on loopback, which is asked by one account; yields it with its address."""
     api = Api()
-    handler = type("Handler", (_Handler,), {"api": api})
+    handler = type("Handler", (_Handler,), {"api": api, "account": account})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import FlowRun
 from deployments.kubernetes_worker import UseCaseJob, declared_resources, give
 from perennial.use_case import Resources
 from tests.builders import make_use_case
+from tests.deployments.kubernetes.access import Account
 from tests.deployments.kubernetes.emulation import Api, Object, running_api
 from tests.deployments.kubernetes.kubelet import running_jobs
 from tests.deployments.kubernetes.policies import POLICIES
@@ -49,7 +50,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("worker")
     settings = make_use_case(folder, changes={"resources": {"cpu": 3, "memory": "5Gi"}}).settings
     places = {"PERENNIAL_STORAGE_ROOT": settings.storage_root, "PERENNIAL_USE_CASES": settings.use_cases}
-    with running_api() as (api, address):
+    with running_api(Account("perennial-worker", NAMESPACE)) as (api, address):
         variables = {
             **places,
             "PERENNIAL_WORK_POOL": "kubernetes",

@@ -24,6 +24,7 @@ from perennial.records import Released
 from perennial.release.reports import Counts, Report, write_report
 from perennial.workspace import Workspace
 from tests.builders import make_use_case
+from tests.deployments.kubernetes.access import Account
 from tests.deployments.kubernetes.controller import controlling
 from tests.deployments.kubernetes.emulation import Api, Object, running_api
 from tests.deployments.kubernetes.rendering import FOLDER
@@ -140,7 +141,12 @@ def world(folder: Path, rollout: str = "direct") -> Iterator[World]:
             made.clean()
             yield made
         return
-    with running_api() as (api, address), controlling(api), Cluster(NAMESPACE, configuration(address)) as cluster:
+    account = Account("perennial-deploy", NAMESPACE)
+    with (
+        running_api(account) as (api, address),
+        controlling(api),
+        Cluster(NAMESPACE, configuration(address)) as cluster,
+    ):
         yield World(cluster, ws, address, fake=api)
 
 

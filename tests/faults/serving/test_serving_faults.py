@@ -10,7 +10,7 @@ from tests.faults.serving import oracle
 from tests.faults.serving.scenarios import NO_SCORE, REFUSED, Outcome, kept, let_loose, try_out
 from tests.faults.serving.stage import STRANGE, Stage
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.alone]
 
 refused: set[int] = set()
 

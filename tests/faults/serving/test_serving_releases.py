@@ -16,7 +16,7 @@ from tests.faults.serving.bounds import ARRIVALS, BACK, KILL, SWAP, UNLOGGED
 from tests.faults.serving.scenarios import kill_one
 from tests.faults.serving.stage import Stage, now
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.alone]
 
 KILLS: list[tuple[float, set[int]]] = []
 RUNNING: list[float] = []

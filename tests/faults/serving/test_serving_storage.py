@@ -21,7 +21,7 @@ from tests.faults.serving.stage import Stage, copied, playing
 from tests.servers import until
 from tests.storage_servers import s3_server
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.alone]
 
 Away = Callable[[], None]
 Storage = Callable[[Workspace, Path], AbstractContextManager[tuple[Workspace, Away, Away]]]

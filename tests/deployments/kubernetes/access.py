@@ -1,0 +1,44 @@
+"""What an account of deployments/kubernetes may ask a cluster for, as its Role says."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import yaml
+
+from tests.deployments.kubernetes.rendering import FOLDER
+
+VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account that a Role of the same name is bound to, in one namespace."""
+
+    name: str
+    namespace: str
+
+    def may(self, verb: str, api_version: str, resource: str, namespace: str) -> bool:
+        """Whether a rule names the verb for the resource of its group, or subresource, as `pods/log`."""
+        group = api_version.partition("/")[0] if "/" in api_version else ""
+        return namespace == self.namespace and any(
+            verb in rule["verbs"] and group in rule["apiGroups"] and resource in rule["resources"]
+            for rule in _rules(self.name)
+        )
+
+
+@cache
+def _rules(name: str) -> list[dict[str, Any]]:
+    objects = yaml.safe_load_all((FOLDER / "base" / "accounts.yaml").read_text())
+    (role,) = (one for one in objects if one["kind"] == "Role" and one["metadata"]["name"] == name)
+    rules: list[dict[str, Any]] = role["rules"]
+    return rules
+
+
+def verb_of(method: str, name: str, query: dict[str, str]) -> str:
+    """Return what Kubernetes calls a request."""
+    if method == "GET" and query.get("watch") in ("1", "true", "True"):
+        return "watch"
+    if not name:
+        return {"GET": "list", "DELETE": "deletecollection"}.get(method, VERBS[method])
+    return VERBS[method]
