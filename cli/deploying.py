@@ -56,14 +56,12 @@ def apply(env: Env = None, as_json: Json = False) -> None:
 
     with server_of(settings) as client:
         address = _warned(settings, client)
-        errors.print(
-            f"Applying {settings.environment} to {address}, which {named_by(settings)} names ...", soft_wrap=True
-        )
+        errors.print(f"Applying {settings.environment} to {address}, as {named_by(settings)} says ...", soft_wrap=True)
         tell = (lambda change: None) if as_json else (lambda change: console.print(_table([change])))
         done = make_so(client, settings, tell)
     counts = _counts(done, _DONE) if done else "nothing to change"
     if silence := untold(settings):
-        errors.print(f"[yellow]{silence}[/]")
+        errors.print(Text(silence, style="yellow"))
     show(_told(settings, address, done), lambda: f"{settings.environment} on {address}: {counts}.", as_json)
 
 
@@ -73,7 +71,7 @@ def _warned(settings: "Settings", client: "SyncPrefectClient") -> str:
 
     address = str(client.api_url).rstrip("/")
     if warning := unguarded(settings, address):
-        errors.print(f"[yellow]{warning}[/]")
+        errors.print(Text(warning, style="yellow"))
     return address
 
 

@@ -396,17 +396,16 @@ def test_the_command_says_by_its_exit_code_whether_something_differs(
 ) -> None:
     apply(client, settings, lambda _: None)
     server.environment |= {"COLUMNS": "80", "PERENNIAL_USE_CASES": settings.use_cases}
-    for command in ("plan", "apply"):
-        refused = json.loads(server.run(PERENNIAL, command, "--env", "prod", "--json", expected=1))
-        assert refused["error"] == "AnothersServer" and "`test`, and `prod` was never" in refused["message"]
+    refused = json.loads(server.run(PERENNIAL, "apply", "--env", "prod", "--json", expected=1))
+    assert refused["error"] == "AnothersServer" and "`test`, and `prod` was never" in refused["message"]
     server.environment |= {"PERENNIAL_ENV": "prod", "PERENNIAL_PREFECT_API_URL": server.url}
     planned = server.run(PERENNIAL, "plan", "--env", "prod", expected=2)
     assert "+  schedule    monitor/prod shop-returns  0 8 * * * UTC" in planned
     assert planned.splitlines()[-1].endswith("to create. perennial apply --env prod makes it so.")
     assert max(map(len, planned.splitlines())) <= 80
     applied = server.run("sh", "-c", f"{PERENNIAL} apply --env prod 2>&1")
-    assert applied.startswith(f"Applying prod to {server.url}, which `prefect_api_url` of the environment names ...\n")
-    assert " created." in applied and "Nobody is told" in applied
+    assert applied.startswith(f"Applying prod to {server.url}, as `prefect_api_url` of the environment says ...\n")
+    assert " created." in applied and "`notifications: [slack-webhook/slack-prod]`" in " ".join(applied.split())
     del server.environment["PERENNIAL_PREFECT_API_URL"]  # the server knows `prod` now
     after = json.loads(server.run(PERENNIAL, "plan", "--env", "prod", "--json"))
     assert after == {"environment": "prod", "server": server.url, "changes": []}
