@@ -5,7 +5,7 @@ deployments and automations with the tags `perennial` and `prod`. All else on th
 declared name and not these tags is somebody else's, and refused rather than adopted.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +50,7 @@ class Observed:
     @property
     def environments(self) -> set[str]:
         """Names of the environments that were applied to the server."""
-        prefix = environment_block("")
-        return {name.removeprefix(prefix) for name in self.blocks if name.startswith(prefix)}
+        return _environments(self.blocks)
 
 
 def observe(client: SyncPrefectClient, environment: str, names: Mapping[str, set[str]]) -> Observed:
@@ -79,6 +78,16 @@ def observe(client: SyncPrefectClient, environment: str, names: Mapping[str, set
         *_automations(client, environment, names, {identity: name for name, identity in ids.items()}, blocks),
     ]
     return Observed(items, ids, {name: one["id"] for name, one in blocks.items()})
+
+
+def environments_at(client: SyncPrefectClient) -> set[str]:
+    """Return the names of the environments that were applied to a server."""
+    return _environments(map(_block_name, _all(client, "/block_documents/filter")))
+
+
+def _environments(blocks: Iterable[str]) -> set[str]:
+    prefix = environment_block("")
+    return {name.removeprefix(prefix) for name in blocks if name.startswith(prefix)}
 
 
 def environment_block(environment: str) -> str:

@@ -16,6 +16,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 from rich.console import Console
 
+from cli.promoting import _require_somebody
 from cli.services import draw_server
 from deployments import desired
 from deployments.apply import MissingBlock, apply, changes
@@ -450,6 +451,8 @@ def test_a_server_of_another_environment_is_not_taken_because_the_shell_still_na
     for act in (changes, lambda *given: apply(*given, lambda _: None)):
         with pytest.raises(AnothersServer, match=r"`test`, and `dev` was never applied to it\. Nothing was"):
             act(client, left)
+    with pytest.raises(AnothersServer):
+        _require_somebody(left.model_copy(update={"approval": "person"}))  # whose people would answer
     assert everything(server) == before
     assert changes(client, settings.model_copy(update={"prefect_api_url": ""})) == []
     assert changes(client, left.model_copy(update={"prefect_api_url": server.url}))
