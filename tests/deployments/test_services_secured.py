@@ -161,7 +161,7 @@ def test_secrets_reach_the_runs_and_no_secret_is_told(stack: Stack, runs: list[A
     assert REFUSED in states[-1].message
     lived = Workspace.open("shop-returns", settings_of_stack(stack)).state()
     assert lived.champion and lived.measured, "all stages had something to tell"
-    until(60, lambda: is_written(postgres))
+    until(180, lambda: is_written(postgres))
     told, registered = dumped(postgres, "prefect"), dumped(postgres, "mlflow")
     assert found(told + registered, secrets_of(stack)) == set()
     assert '"use_case": "shop-returns"' in told and "shop-returns\t1\t" in registered, "parameters, and the model"
