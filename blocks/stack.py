@@ -175,6 +175,13 @@ def known_address(settings: Settings) -> str | None:
     return settings.prefect_api_url or os.environ.get("PREFECT_API_URL") or running_address(settings)
 
 
+def named_by(settings: Settings) -> str:
+    """Say what names the server of an environment, in the order of `known_address`."""
+    if settings.prefect_api_url:
+        return "`prefect_api_url` of the environment"
+    return "the variable `PREFECT_API_URL`" if os.environ.get("PREFECT_API_URL") else "`perennial up`"
+
+
 @contextmanager
 def connected(settings: Settings) -> Iterator[str | None]:
     """Let the clients of Prefect and MLflow below speak to the running stack; yields the address of its API.

@@ -39,7 +39,8 @@ def plan(env: Env = None, as_json: Json = False) -> None:
     from deployments.server import server_of
 
     with server_of(settings) as client:
-        found, address = changes(client, settings), _address(client)
+        address = _warned(settings, client)
+        found = changes(client, settings)
     show(_told(settings, address, found), lambda: _drawn(settings, address, found), as_json)
     if found:
         raise typer.Exit(_DIFFERS)
@@ -48,21 +49,30 @@ def plan(env: Env = None, as_json: Json = False) -> None:
 def apply(env: Env = None, as_json: Json = False) -> None:
     """Make a Prefect server so as the code declares it; a second time changes nothing."""
     settings = _settings(env)
+    from blocks.stack import named_by
     from deployments.apply import apply as make_so
     from deployments.notifications import untold
     from deployments.server import server_of
 
     with server_of(settings) as client:
+        address = _warned(settings, client)
+        errors.print(f"Applying {settings.environment} to {address}, as {named_by(settings)} says ...", soft_wrap=True)
         tell = (lambda change: None) if as_json else (lambda change: console.print(_table([change])))
-        done, address = make_so(client, settings, tell), _address(client)
+        done = make_so(client, settings, tell)
     counts = _counts(done, _DONE) if done else "nothing to change"
     if silence := untold(settings):
-        errors.print(f"[yellow]{silence}[/]")
+        errors.print(Text(silence, style="yellow"))
     show(_told(settings, address, done), lambda: f"{settings.environment} on {address}: {counts}.", as_json)
 
 
-def _address(client: "SyncPrefectClient") -> str:
-    return str(client.api_url).rstrip("/")
+def _warned(settings: "Settings", client: "SyncPrefectClient") -> str:
+    """Return the address of the server, once it was said if it is open to all."""
+    from deployments.server import unguarded
+
+    address = str(client.api_url).rstrip("/")
+    if warning := unguarded(settings, address):
+        errors.print(Text(warning, style="yellow"))
+    return address
 
 
 def _settings(env: str | None) -> "Settings":

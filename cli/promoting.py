@@ -134,13 +134,21 @@ def _started(settings: "Settings", flow: str, parameters: dict[str, Any], as_jso
 
 
 def _require_somebody(settings: "Settings") -> None:
+    """Where a person is asked, there has to be a server, and not another environment's, whose people would answer."""
     from blocks.stack import known_address
 
-    if settings.approval == "person" and not known_address(settings):
+    if settings.approval != "person":
+        return
+    if not known_address(settings):
         raise NobodyCanAnswer(
             f"In `{settings.environment}` a person lets a promoted model serve, and without a Prefect server nobody "
             f"can answer. Run `perennial up --env {settings.environment}`, or set PREFECT_API_URL."
         )
+    from deployments.observed import environments_at
+    from deployments.server import require_meant, server_of
+
+    with server_of(settings) as client:
+        require_meant(settings, environments_at(client))
 
 
 def _drawn(found: "list[Waiting]") -> RenderableType:

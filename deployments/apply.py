@@ -11,10 +11,11 @@ from prefect.client.orchestration import SyncPrefectClient
 from deployments.building import with_images, with_known_images
 from deployments.changing import Changer, NotApplied
 from deployments.desired import declared
-from deployments.item import AUTOMATION, DEPLOYMENT, LIMIT, Item
+from deployments.item import AUTOMATION, DEPLOYMENT, Item
 from deployments.notifications import EMAIL, SLACK, notification_blocks, save_blocks
 from deployments.observed import Observed, observe
 from deployments.plan import Change, plan
+from deployments.server import require_meant
 from perennial.errors import Permanent
 from perennial.settings import Settings
 
@@ -27,7 +28,11 @@ class MissingBlock(Permanent):
 
 
 def changes(client: SyncPrefectClient, settings: Settings) -> list[Change]:
-    """Return what differs between the code and a server for an environment; nothing when it is as declared."""
+    """Return what differs between the code and a server for an environment; nothing when it is as declared.
+
+    Raises:
+        AnothersServer: The server is that of another environment.
+    """
     wanted = declared(with_known_images(settings))
     return plan(wanted, _observed(client, settings, wanted).items)
 
@@ -47,6 +52,7 @@ def apply(client: SyncPrefectClient, settings: Settings, tell: Callable[[Change]
         What was changed, in order.
 
     Raises:
+        AnothersServer: The server is that of another environment. Nothing was changed.
         MissingBlock: An automation refers to a block that is not there. Nothing was changed.
         NotApplied: The server refused a change, or does not keep it. What was told before is done.
         NotBuilt: Its flow runs are containers, and their image could not be built. Nothing was changed.
@@ -72,8 +78,10 @@ def apply(client: SyncPrefectClient, settings: Settings, tell: Callable[[Change]
 
 
 def _observed(client: SyncPrefectClient, settings: Settings, wanted: Iterable[Item]) -> Observed:
-    names = {kind: {one.name for one in wanted if one.kind == kind} for kind in (DEPLOYMENT, AUTOMATION, LIMIT)}
-    return observe(client, settings.environment, names)
+    names = {kind: {one.name for one in wanted if one.kind == kind} for kind in (DEPLOYMENT, AUTOMATION)}
+    found = observe(client, settings.environment, names)
+    require_meant(settings, found.environments)
+    return found
 
 
 def _save_blocks(wanted: Iterable[Item], found: Observed, environment: str) -> None:

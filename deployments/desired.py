@@ -20,6 +20,7 @@ from deployments.item import (
     MARK,
     POOL,
     Item,
+    limit_name,
     pool_name,
     schedule_item,
     trigger_fields,
@@ -44,7 +45,7 @@ def declared(settings: Settings) -> list[Item]:
     return [
         _pool(settings),
         _block(settings),
-        *_limits(definition),
+        *_limits(settings.environment, definition),
         *deployments,
         *_schedules(settings, definition["deployments"]),
         *_automations(settings, {one.name for one in deployments}),
@@ -78,10 +79,10 @@ def _block(settings: Settings) -> Item:
     return Item(BLOCK, f"{block.get_block_type_slug()}/{environment}", fields)
 
 
-def _limits(definition: Mapping[str, Any]) -> Iterator[Item]:
+def _limits(environment: str, definition: Mapping[str, Any]) -> Iterator[Item]:
     for one in definition.get("limits", []):
         fields = {"limit": one["limit"], "active": True, "slot_decay_per_second": one.get("slot_decay_per_second", 0.0)}
-        yield Item(LIMIT, one["name"], fields)
+        yield Item(LIMIT, limit_name(environment, one["name"]), fields)
 
 
 def _deployment(given: Mapping[str, Any]) -> Item:

@@ -47,6 +47,14 @@ def pool_name(environment: str) -> str:
     return f"{MARK}-{environment}"
 
 
+def limit_name(environment: str, name: str) -> str:
+    """Return the name on the server of a concurrency limit, which has no tags: whose it is, the name has to say.
+
+    An environment's name has no colon, so that no limit of `eu-prod` is taken for one of `eu`.
+    """
+    return f"{MARK}:{environment}:{name}"
+
+
 def schedule_item(deployment: str, slug: str, fields: Mapping[str, Any], identity: str = "") -> Item:
     """Return a schedule of a deployment."""
     return Item(SCHEDULE, f"{deployment} {slug}", {"deployment": deployment, "slug": slug, **fields}, identity)

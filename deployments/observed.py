@@ -1,12 +1,11 @@
 """What a Prefect server has of one environment, in the form of `deployments.item`; it changes nothing there.
 
-Ours is what bears our names: the work pool and the block of the environment, declared limits, deployments and
-automations with the tags `perennial` and `prod`. All else on the server is left alone: what has a declared name and not
-these tags is somebody else's, and refused rather than adopted. Limits have no tags, so that one which is no longer
-declared cannot be told from that of an environment `eu-prod`; it limits nothing, and stays.
+Ours is what bears our names: the work pool and the block of the environment, limits as `perennial:prod:fits`,
+deployments and automations with the tags `perennial` and `prod`. All else on the server is left alone: what has a
+declared name and not these tags is somebody else's, and refused rather than adopted.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ from deployments.item import (
     MARK,
     POOL,
     Item,
+    limit_name,
     pool_name,
     schedule_item,
     trigger_fields,
@@ -47,6 +47,11 @@ class Observed:
     blocks: dict[str, str]
     """Id of every block document by its name, `type-slug/document`."""
 
+    @property
+    def environments(self) -> set[str]:
+        """Names of the environments that were applied to the server."""
+        return _environments(self.blocks)
+
 
 def observe(client: SyncPrefectClient, environment: str, names: Mapping[str, set[str]]) -> Observed:
     """Read what a server has of an environment.
@@ -67,12 +72,22 @@ def observe(client: SyncPrefectClient, environment: str, names: Mapping[str, set
     items = [
         *_pools(client, environment),
         *(_block(one, name) for name, one in blocks.items() if name == environment_block(environment)),
-        *_limits(client, names[LIMIT]),
+        *_limits(client, environment),
         *(_deployment(one, name) for name, one in ours.items()),
         *(item for name, one in ours.items() for item in _schedules(one, name)),
         *_automations(client, environment, names, {identity: name for name, identity in ids.items()}, blocks),
     ]
     return Observed(items, ids, {name: one["id"] for name, one in blocks.items()})
+
+
+def environments_at(client: SyncPrefectClient) -> set[str]:
+    """Return the names of the environments that were applied to a server."""
+    return _environments(map(_block_name, _all(client, "/block_documents/filter")))
+
+
+def _environments(blocks: Iterable[str]) -> set[str]:
+    prefix = environment_block("")
+    return {name.removeprefix(prefix) for name in blocks if name.startswith(prefix)}
 
 
 def environment_block(environment: str) -> str:
@@ -121,9 +136,9 @@ def _block(found: Mapping[str, Any], name: str) -> Item:
     return Item(BLOCK, name, fields, found["id"])
 
 
-def _limits(client: SyncPrefectClient, names: set[str]) -> Iterator[Item]:
+def _limits(client: SyncPrefectClient, environment: str) -> Iterator[Item]:
     for one in _all(client, "/v2/concurrency_limits/filter"):
-        if one["name"] in names:
+        if one["name"].startswith(limit_name(environment, "")):
             fields = {name: one[name] for name in ("limit", "active", "slot_decay_per_second")}
             yield Item(LIMIT, one["name"], fields, one["id"])
 

@@ -1,12 +1,13 @@
-"""The Prefect server of an environment: which one it is, and a client of it."""
+"""The Prefect server of an environment: which one it is, whether it is the one that is meant, and a client of it."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Set
 from contextlib import contextmanager, suppress
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
-from blocks.stack import connected
+from blocks.stack import connected, named_by
 from perennial.errors import Permanent, Transient
 from perennial.settings import Settings
 
@@ -28,6 +29,42 @@ class NoPrefectThere(Permanent):
 
 class NotAllowed(Permanent):
     """The server asks for a credential that this process has not got."""
+
+
+class AnothersServer(Permanent):
+    """The server belongs to another environment, and only a variable of the shell says that it is meant."""
+
+
+def require_meant(settings: Settings, environments: Set[str]) -> None:
+    """Refuse a server of other environments that only `PREFECT_API_URL` names, as a shell may have it from before.
+
+    Args:
+        settings: The environment that is asked for.
+        environments: Those that were applied to the server. One without any is taken: it is new.
+
+    Raises:
+        AnothersServer: There are others, and not this one.
+    """
+    name, address = settings.environment, os.environ.get("PREFECT_API_URL")
+    if settings.prefect_api_url or not address or not environments or name in environments:
+        return
+    others = ", ".join(f"`{one}`" for one in sorted(environments))
+    raise AnothersServer(
+        f"The Prefect server at {address}, which {named_by(settings)} names, is that of {others}, and `{name}` was "
+        f"never applied to it. Nothing was changed. Unset the variable, or let it name the server of `{name}`; where "
+        f"both shall share this one, say so: `PERENNIAL_ENV={name} PERENNIAL_PREFECT_API_URL={address}`, or "
+        f"`prefect_api_url` in blocks/environments/{name}.yaml."
+    )
+
+
+def unguarded(settings: Settings, address: str) -> str:
+    """Say that a server asks nobody who they are; empty where it does, and in dev, where it listens on loopback."""
+    if settings.environment == "dev" or not httpx.get(f"{address}/admin/version", timeout=10).is_success:
+        return ""
+    return (
+        f"The Prefect server at {address} asks nobody for a password: whoever reaches it can run code as the worker of "
+        f"`{settings.environment}`. Start it with `PREFECT_SERVER_API_AUTH_STRING`."
+    )
 
 
 @contextmanager

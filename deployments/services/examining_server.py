@@ -20,6 +20,7 @@ from perennial.model.mlflow_client import shown_uri
 from perennial.settings import Settings
 
 _TOLERATED_SKEW = 5.0
+_GUARD = "Give the same as `PREFECT_API_AUTH_STRING` to its workers and to whoever uses it."
 _UP = "Start the services of this machine by `perennial up`, or set PREFECT_API_URL to the server of the environment."
 
 
@@ -33,11 +34,14 @@ def checks(now: Callable[[], datetime]) -> tuple[Check, ...]:
 
 
 def _prefect(settings: Settings) -> Iterator[Finding]:
-    from deployments.server import server_of
+    from deployments.server import server_of, unguarded
 
     try:
         with server_of(settings) as client:
-            yield ok("prefect", f"{client.api_url} answers and knows us; it is Prefect {client.api_version()}.")
+            if warning := unguarded(settings, str(client.api_url).rstrip("/")):
+                yield problem("prefect", warning, _GUARD)
+            else:
+                yield ok("prefect", f"{client.api_url} answers and knows us; it is Prefect {client.api_version()}.")
     except PerennialError as error:
         yield problem("prefect", str(error), _UP)
 

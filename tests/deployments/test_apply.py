@@ -1,8 +1,10 @@
 """`perennial plan` and `perennial apply` on a real server: it becomes as declared, and nothing else is touched."""
 
 import json
+import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -12,7 +14,10 @@ import yaml
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
+from rich.console import Console
 
+from cli.promoting import _require_somebody
+from cli.services import draw_server
 from deployments import desired
 from deployments.apply import MissingBlock, apply, changes
 from deployments.automations import AutomationSpec, StartRun, automations
@@ -20,21 +25,24 @@ from deployments.definition import InvalidDefinition, read_definition
 from deployments.item import AUTOMATION, BLOCK, DEPLOYMENT, KINDS, LIMIT, SCHEDULE
 from deployments.observed import SomebodyElses
 from deployments.plan import Change
-from deployments.server import NoServerKnown, NotAllowed, ServerAway, server_of
+from deployments.server import AnothersServer, NoServerKnown, NotAllowed, ServerAway, server_of
 from deployments.services.overview import server_overview
 from perennial.settings import Settings
 from tests.builders import make_use_case
 from tests.servers import PERENNIAL, Server, free_port, running_server, until
 
 PASSWORD = "perennial:not-a-secret"
+THEIR_LIMITS = {"theirs-test", "perennial-fits-test", "perennial:eu-test:fits", "perennial:test"}
 CRON = {"pipeline": "0 6 2 * *", "monitor": "0 8 * * *"}
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """It asks for a password, and calls a run late at once."""
     login = {"PREFECT_SERVER_API_AUTH_STRING": PASSWORD, "PREFECT_API_AUTH_STRING": PASSWORD}
+    late = {f"PREFECT_SERVER_SERVICES_LATE_RUNS_{name}_SECONDS": "1" for name in ("AFTER", "LOOP")}
     with (
-        running_server(tmp_path_factory.mktemp("server"), **login) as found,
+        running_server(tmp_path_factory.mktemp("server"), **login, **late) as found,
         temporary_settings({PREFECT_API_AUTH_STRING: PASSWORD}),
     ):
         yield found
@@ -48,7 +56,7 @@ def settings(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Settin
     for name, tags in (("test", ["perennial"]), ("other", ["test"])):
         server.ask("/deployments/", {"name": name, "flow_id": flow["id"], "tags": tags})
     server.ask("/automations/", theirs("page me (test)", ["test"]))
-    for name in ("theirs-test", "perennial-gpu-eu-test"):
+    for name in THEIR_LIMITS:
         server.ask("/v2/concurrency_limits/", {"name": name, "limit": 1})
     return workspace.settings.model_copy(update={"prefect_api_url": server.url})
 
@@ -86,6 +94,10 @@ def automation(server: Server, name: str) -> dict[str, Any]:
     return dict(found)
 
 
+def limits(server: Server) -> set[str]:
+    return {one["name"] for one in server.ask("/v2/concurrency_limits/filter", {})}
+
+
 def told(found: list[Change]) -> list[tuple[str, str, str]]:
     return [(one.action, one.item.kind, one.item.name) for one in found]
 
@@ -116,9 +128,7 @@ def test_what_other_people_made_is_left_alone(server: Server) -> None:
     assert automation(server, "page me (test)")["tags"] == ["test"]
     names = {(one["name"], tuple(one["tags"])) for one in server.ask("/deployments/filter", {})}
     assert {("test", ("perennial",)), ("other", ("test",))} <= names
-    assert {"theirs-test", "perennial-gpu-eu-test"} <= {
-        one["name"] for one in server.ask("/v2/concurrency_limits/filter", {})
-    }
+    assert limits(server) >= THEIR_LIMITS
 
 
 @pytest.mark.usefixtures("applied")
@@ -127,6 +137,29 @@ def test_status_lists_our_deployments_alone(settings: Settings) -> None:
     assert told
     listed = {one["deployment"] for one in told["deployments"]}
     assert "pipeline/test" in listed and "theirs/test" not in listed
+
+
+@pytest.mark.usefixtures("applied")
+def test_status_shows_a_run_that_no_worker_has_taken_in_time_as_late(server: Server, settings: Settings) -> None:
+    shown = Console(width=100, file=StringIO())
+    assert shown_runs(settings, shown) == "No run is underway, waiting or late."
+    deployment = server.ask("/deployments/name/monitor/test")
+    due = (datetime.now(UTC) - timedelta(minutes=10)).isoformat()
+    scheduled = {"type": "SCHEDULED", "state_details": {"scheduled_time": due}}
+    asked = {"name": "nobody-came", "state": scheduled, "parameters": {"use_case": "shop-returns"}}
+    run = server.ask(f"/deployments/{deployment['id']}/create_flow_run", asked)
+    until(30, lambda: shown_runs(settings, shown).startswith("late"))
+    [row] = (server_overview(settings) or {})["runs"]
+    assert (row["id"], row["state"]) == (run["id"], "Late") and row["late_seconds"] >= 600
+    assert re.fullmatch(r"late  nobody-came, 6\d\d s late", shown_runs(settings, shown))
+    server.ask(f"/flow_runs/{run['id']}", None, "DELETE")
+
+
+def shown_runs(settings: Settings, shown: Console) -> str:
+    """What `perennial status` says of runs, below the table of deployments."""
+    with shown.capture() as told:
+        shown.print(draw_server(server_overview(settings)))
+    return told.get().strip().splitlines()[-1].strip()
 
 
 @pytest.mark.usefixtures("applied")
@@ -264,16 +297,18 @@ def test_of_two_automations_with_one_name_the_first_stays(
 
 
 @pytest.mark.usefixtures("applied")
-def test_a_deployment_that_is_no_longer_declared_goes_with_its_automation(
+def test_a_deployment_that_is_no_longer_declared_goes_with_its_schedule_and_automation(
     server: Server, client: SyncPrefectClient, settings: Settings
 ) -> None:
     flow = server.ask("/flows/", {"name": "old"})
-    body = {"name": "test", "flow_id": flow["id"], "tags": ["perennial", "test"]}
+    nightly = {"slug": "nightly", "schedule": {"cron": "0 3 * * *", "timezone": "UTC"}}
+    body = {"name": "test", "flow_id": flow["id"], "tags": ["perennial", "test"], "schedules": [nightly]}
     deployment = server.ask("/deployments/", body)
     old = theirs("run the old (test)", ["perennial", "test"])
     server.ask("/automations/", {**old, "actions": [{"type": "run-deployment", "deployment_id": deployment["id"]}]})
     assert told(apply(client, settings, lambda _: None)) == [
         ("delete", AUTOMATION, "run the old (test)"),
+        ("delete", SCHEDULE, "old/test nightly"),
         ("delete", DEPLOYMENT, "old/test"),
     ]
     assert changes(client, settings) == []
@@ -362,28 +397,38 @@ def test_the_command_says_by_its_exit_code_whether_something_differs(
 ) -> None:
     apply(client, settings, lambda _: None)
     server.environment |= {"COLUMNS": "80", "PERENNIAL_USE_CASES": settings.use_cases}
+    refused = json.loads(server.run(PERENNIAL, "apply", "--env", "prod", "--json", expected=1))
+    assert refused["error"] == "AnothersServer" and "`test`, and `prod` was never" in refused["message"]
+    server.environment |= {"PERENNIAL_ENV": "prod", "PERENNIAL_PREFECT_API_URL": server.url}
     planned = server.run(PERENNIAL, "plan", "--env", "prod", expected=2)
     assert "+  schedule    monitor/prod shop-returns  0 8 * * * UTC" in planned
     assert planned.splitlines()[-1].endswith("to create. perennial apply --env prod makes it so.")
     assert max(map(len, planned.splitlines())) <= 80
     applied = server.run("sh", "-c", f"{PERENNIAL} apply --env prod 2>&1")
-    assert " created." in applied and "Nobody is told" in applied
+    assert applied.startswith(f"Applying prod to {server.url}, as `prefect_api_url` of the environment says ...\n")
+    assert " created." in applied and "`notifications: [slack-webhook/slack-prod]`" in " ".join(applied.split())
+    del server.environment["PERENNIAL_PREFECT_API_URL"]  # the server knows `prod` now
     after = json.loads(server.run(PERENNIAL, "plan", "--env", "prod", "--json"))
     assert after == {"environment": "prod", "server": server.url, "changes": []}
     assert changes(client, settings) == []  # the other environment of this server
 
 
-def test_a_limit_over_several_deployments_is_made_and_kept(
+def test_a_limit_over_several_deployments_is_made_changed_and_removed_when_nobody_declares_it(
     server: Server, client: SyncPrefectClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     definition = read_definition("test")
     monkeypatch.setattr(desired, "read_definition", lambda environment: definition)
     for slots in (2, 3):
-        definition["limits"] = [{"name": "perennial-fits-test", "limit": slots}]
+        definition["limits"] = [{"name": "fits", "limit": slots}]
         apply(client, settings, lambda _: None)
-        assert server.ask("/v2/concurrency_limits/perennial-fits-test")["limit"] == slots
+        assert server.ask("/v2/concurrency_limits/perennial:test:fits")["limit"] == slots
     definition["limits"] = []
-    assert apply(client, settings, lambda _: None) == []  # nothing tells whose it is
+    orphan = [("delete", LIMIT, "perennial:test:fits")]
+    assert told(changes(client, settings)) == orphan
+    before = limits(server)
+    assert told(apply(client, settings, lambda _: None)) == orphan
+    assert before - limits(server) == {"perennial:test:fits"}
+    assert changes(client, settings) == []
 
 
 def test_an_automation_of_a_deployment_that_nobody_declares_is_a_mistake(
@@ -394,6 +439,23 @@ def test_an_automation_of_a_deployment_that_nobody_declares_is_a_mistake(
     monkeypatch.setattr(desired, "read_definition", lambda environment: definition)
     with pytest.raises(InvalidDefinition, match=r"starts `retrain/test`, which prefect\.yaml does not have"):
         desired.declared(settings)
+
+
+@pytest.mark.usefixtures("applied")
+def test_a_server_of_another_environment_is_not_taken_because_the_shell_still_names_it(
+    server: Server, client: SyncPrefectClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", server.url)
+    before = everything(server)
+    left = settings.model_copy(update={"environment": "dev", "prefect_api_url": ""})
+    for act in (changes, lambda *given: apply(*given, lambda _: None)):
+        with pytest.raises(AnothersServer, match=r"`test`, and `dev` was never applied to it\. Nothing was"):
+            act(client, left)
+    with pytest.raises(AnothersServer):
+        _require_somebody(left.model_copy(update={"approval": "person"}))  # whose people would answer
+    assert everything(server) == before
+    assert changes(client, settings.model_copy(update={"prefect_api_url": ""})) == []
+    assert changes(client, left.model_copy(update={"prefect_api_url": server.url}))
 
 
 @pytest.mark.usefixtures("server")

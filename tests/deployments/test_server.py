@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from blocks.documents import read_settings
-from deployments.server import NoPrefectThere, ServerAway, server_of
+from deployments.server import NoPrefectThere, ServerAway, server_of, unguarded
 from deployments.services.overview import server_overview
 from perennial.settings import Settings
 
@@ -55,3 +55,15 @@ def test_a_server_with_a_fault_of_its_own_counts_as_away(health: tuple[int, str]
         server_of(settings),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("environment", "status", "is_told"), [("prod", 200, True), ("prod", 401, False), ("dev", 200, False)]
+)
+def test_a_server_that_asks_nobody_for_a_password_is_told_of_outside_dev(
+    environment: str, status: int, is_told: bool
+) -> None:
+    with answering((200, "true"), rest=(status, '"3"')) as settings:
+        told = unguarded(settings.model_copy(update={"environment": environment}), settings.prefect_api_url)
+    assert bool(told) == is_told
+    assert not told or ("run code as the worker of `prod`" in told and "`PREFECT_SERVER_API_AUTH_STRING`" in told)

@@ -1,6 +1,12 @@
-"""The servers outside dev, on PostgreSQL: they ask who one is at every door, and keep what they are told."""
+"""The servers outside dev, on PostgreSQL: they ask who one is at every door, and keep what they are told.
+
+What they keep is searched for every secret after a use case has lived there: it reads a database with a password, was
+trained, judged, released and measured, and then its other source refused it and told why, and so did the webhook that
+people should have been told by.
+"""
 
 import base64
+import json
 import re
 import subprocess
 import urllib.error
@@ -11,17 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg2
 import pytest
 import websockets.exceptions
 import yaml
 from websockets.sync.client import connect
 
 from blocks.stack import read_keys
+from perennial.periods import Period
 from perennial.settings import Settings
+from perennial.workspace import Workspace
 from tests.builders import make_use_case
 from tests.deployments.stacks import Stack, stopping
-from tests.servers import until
-from tests.storage_servers import Postgres, postgres_server
+from tests.servers import PERENNIAL, ROOT, free_port, until
+from tests.storage_servers import PASSWORD, Postgres, postgres_server
 
 pytestmark = pytest.mark.long
 
@@ -29,18 +38,43 @@ CANARIES = {
     "AWS_SECRET_ACCESS_KEY": "canary-storage-41d7",
     "MLFLOW_TRACKING_PASSWORD": "canary-registry-9e02",
     "PREFECT_SERVER_API_AUTH_STRING": "perennial:canary-orchestrator-77b1",
+    "SHOP_PASSWORD": "canary-shop-c5a3",
+    "ORDERS_PASSWORD": "canary-of-yesterday-08fe",
+    "PERENNIAL_SLACK_WEBHOOK": "canary-webhook-b66d",
 }
+BLOCKS = {
+    "AWS_ACCESS_KEY_ID": "storage-key-test",
+    "AWS_SECRET_ACCESS_KEY": "storage-secret-test",
+    "SHOP_PASSWORD": "shop-password-test",
+    "ORDERS_PASSWORD": "orders-password-test",
+}
+TOLD = ("AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD", "ORDERS_PASSWORD")
+REFUSED = "refused: ******** ******** ********"
 TELLING = f"""
 import os
 
+import psycopg2
 import pyarrow.csv
 
 
 def orders(window):
-    if window.start.month == 2:
-        raise ValueError("refused: " + " ".join(os.environ[name] for name in {[*CANARIES][:2]}))
-    return pyarrow.csv.read_csv(os.path.join(os.path.dirname(__file__), "deliveries", "orders-2024-01.csv"))
+    if window.start.month == 3:
+        try:
+            psycopg2.connect(os.environ["ORDERS"], password=os.environ["ORDERS_PASSWORD"])
+        except psycopg2.OperationalError as error:
+            raise ValueError("refused: " + " ".join(os.environ[name] for name in {TOLD})) from error
+    return pyarrow.csv.read_csv(os.path.join(os.path.dirname(__file__), "deliveries", f"orders-{{window}}.csv"))
 """
+DATABASE = "password of the database"
+FAILING = "ingest shop-returns --period 2024-03 --as-of 2024-04-01 --verbose"
+COMMANDS = ("status", "doctor", "plan", "history shop-returns", FAILING)
+EARLY = {
+    "sources": {"outcomes": {"known_after": "1d"}},
+    "label": {"matures_after": "1d"},
+    "training": {"validation": "5d", "holdout": "7d"},
+}
+"""So that the first month trains a model, and the second measures it."""
+MONTHS = ("2024-01", "2024-02", "2024-03")
 OPEN = {"/health", "/ready"}
 OPEN_MLFLOW = ("/health", "/static-files", "/server-info")
 SOCKETS = ("events/in", "events/out", "logs/out", "task_runs/subscriptions/scheduled", "work_pools/x/workers/connect")
@@ -48,50 +82,66 @@ SOCKETS = ("events/in", "events/out", "logs/out", "task_runs/subscriptions/sched
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    with postgres_server() as server:
+    with postgres_server(("prefect", "mlflow", "shop")) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def stack(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("secured")
-    settings = make_use_case(folder).settings
+    settings = make_use_case(folder, rows=1500, changes=EARLY).settings
     home = folder / "use_cases" / "shop-returns"
     (home / "source.py").write_text(TELLING)
+    shop = fill_shop(postgres, home / "deliveries")
     declaration = yaml.safe_load((home / "use_case.yaml").read_text())
     declaration["sources"]["orders"]["read"] = {"python": "shop-returns/source.py:orders"}
+    declaration["sources"]["outcomes"]["read"] = {
+        "sql": shop.replace("shop@", "shop:${SHOP_PASSWORD}@"),
+        "query": "SELECT * FROM outcomes WHERE ordered_at >= :start AND ordered_at < :end",
+    }
     (home / "use_case.yaml").write_text(yaml.safe_dump(declaration, sort_keys=False))
     variables = {
+        "ORDERS": shop,
+        "PERENNIAL_SECRETS": json.dumps(BLOCKS),
+        "PERENNIAL_NOTIFICATIONS": "[slack-webhook/slack-test]",
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": postgres.url("prefect", "asyncpg"),
         "MLFLOW_BACKEND_STORE_URI": postgres.url("mlflow"),
         "MLFLOW_TRACKING_USERNAME": "perennial",
-        "AWS_ACCESS_KEY_ID": "",
         **CANARIES,
-        "AWS_SECRET_ACCESS_KEY": "",
+        **dict.fromkeys(BLOCKS, ""),
+        "PERENNIAL_SLACK_WEBHOOK": f"http://127.0.0.1:{free_port()}/{CANARIES['PERENNIAL_SLACK_WEBHOOK']}",
     }
     with stopping(Stack(settings.storage_root, settings.use_cases, "test", **variables)) as stack:
         stack.up()
         yield stack
 
 
+def fill_shop(postgres: Postgres, deliveries: Path) -> str:
+    """Let an account of its own find the outcomes in a table; returns the address without the password."""
+    with psycopg2.connect(postgres.url("shop")) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE ROLE shop LOGIN PASSWORD '{CANARIES['SHOP_PASSWORD']}'")
+        cursor.execute("CREATE TABLE outcomes (order_id text, ordered_at timestamptz, returned int, refund float)")
+        cursor.execute("GRANT SELECT ON outcomes TO shop")
+        for path in sorted(deliveries.glob("outcomes-*.csv")):
+            with path.open() as file:
+                cursor.copy_expert("COPY outcomes FROM STDIN (FORMAT csv, HEADER)", file)
+    return f"postgresql://shop@127.0.0.1:{postgres.port}/shop"
+
+
 @pytest.fixture(scope="module")
-def runs(stack: Stack) -> dict[str, Any]:
-    """A run that succeeded and one that failed, of a worker that reads its storage keys from Secret blocks."""
+def runs(stack: Stack) -> list[Any]:
+    """The pipeline of three months by a worker that reads its secrets from blocks; the last of them fails."""
     with knowing(stack):
         from prefect.blocks.system import Secret
-        from prefect.client.orchestration import get_client
         from prefect.deployments import run_deployment
 
-        Secret(value="somebody").save("storage-key-test")
-        Secret(value=CANARIES["AWS_SECRET_ACCESS_KEY"]).save("storage-secret-test")
-        started = {}
-        for month, following in (("2024-01", "2024-02-01"), ("2024-02", "2024-03-01")):
-            parameters = {"use_case": "shop-returns", "period": month, "as_of": f"{following}T00:00:00Z"}
-            started[month] = run_deployment("ingest/test", parameters=parameters, timeout=0).id
-        with get_client(sync_client=True) as client:
-            ended = lambda one: client.read_flow_run(one).state.is_final()  # noqa: E731
-            until(240, lambda: all(map(ended, started.values())))
-            return {month: client.read_flow_run(one) for month, one in started.items()}
+        for name, block in BLOCKS.items():
+            Secret(value=CANARIES.get(name, "somebody")).save(block)
+        ended = []
+        for period in map(Period.parse, MONTHS):
+            parameters = {"use_case": "shop-returns", "period": period.label, "as_of": period.end.isoformat()}
+            ended.append(run_deployment("pipeline/test", parameters=parameters, timeout=240, poll_interval=1))
+        return ended
 
 
 @contextmanager
@@ -105,24 +155,48 @@ def knowing(stack: Stack) -> Iterator[None]:
         yield
 
 
-def test_secrets_reach_the_runs_and_no_secret_is_told(stack: Stack, runs: dict[str, Any], postgres: Postgres) -> None:
-    assert runs["2024-01"].state.type.value == "COMPLETED", runs["2024-01"].state
-    assert runs["2024-02"].state.type.value == "FAILED"
-    assert "refused: ******** ********" in runs["2024-02"].state.message
-    told = until(60, lambda: dumped(postgres, "prefect") if "refused: ****" in dumped(postgres, "prefect") else "")
-    assert found(told + dumped(postgres, "mlflow"), secrets_of(stack)) == set()
+def test_secrets_reach_the_runs_and_no_secret_is_told(stack: Stack, runs: list[Any], postgres: Postgres) -> None:
+    states = [one.state for one in runs]
+    assert [one.type.value for one in states] == ["COMPLETED", "COMPLETED", "FAILED"], states
+    assert REFUSED in states[-1].message
+    lived = Workspace.open("shop-returns", settings_of_stack(stack)).state()
+    assert lived.champion and lived.measured, "all stages had something to tell"
+    until(180, lambda: is_written(postgres))
+    told, registered = dumped(postgres, "prefect"), dumped(postgres, "mlflow")
+    assert found(told + registered, secrets_of(stack)) == set()
+    assert '"use_case": "shop-returns"' in told and "shop-returns\t1\t" in registered, "parameters, and the model"
+
+
+def is_written(postgres: Postgres) -> bool:
+    """Whether the server has the log of the failure, artifacts of what went before, and that the webhook failed."""
+    asked = {
+        f"SELECT count(*) FROM log WHERE message LIKE '%{REFUSED}%'",
+        "SELECT count(*) FROM artifact WHERE key = 'shop-returns-journal'",
+        "SELECT count(*) FROM events WHERE event = 'prefect.automation.action.failed'",
+    }
+    return all(postgres.ask("prefect", one) != [(0,)] for one in asked)
+
+
+def settings_of_stack(stack: Stack) -> Settings:
+    use_cases = stack.variables["PERENNIAL_USE_CASES"]
+    return Settings(environment="test", storage_root=str(stack.storage), use_cases=use_cases)
 
 
 def secrets_of(stack: Stack) -> dict[str, str]:
-    kept = read_keys(Settings(environment="test", storage_root=str(stack.storage)))
+    kept = read_keys(settings_of_stack(stack))
     password = {"PREFECT_SERVER_API_AUTH_STRING": CANARIES["PREFECT_SERVER_API_AUTH_STRING"].partition(":")[2]}
     names = ("PREFECT_SERVER_ENCRYPTION_KEY", "MLFLOW_FLASK_SERVER_SECRET_KEY")
-    return {**CANARIES, **password, **{name: kept[name] for name in names}}
+    return {**CANARIES, DATABASE: PASSWORD, **password, **{name: kept[name] for name in names}}
 
 
 def found(text: str, secrets: dict[str, str]) -> set[str]:
-    encoded = {name: base64.b64encode(value.encode()).decode() for name, value in secrets.items()}
-    return {name for name, value in secrets.items() if value in text or encoded[name] in text}
+    """Return which secrets a text tells."""
+    return {name for name, value in secrets.items() if any(one in text for one in written(value))}
+
+
+def written(secret: str) -> tuple[str, ...]:
+    """As it is, as basic authentication has it, and as `pg_dump` writes bytes."""
+    return secret, base64.b64encode(secret.encode()).decode(), secret.encode().hex()
 
 
 def dumped(postgres: Postgres, database: str) -> str:
@@ -131,7 +205,7 @@ def dumped(postgres: Postgres, database: str) -> str:
     return done.stdout
 
 
-def test_files_and_commands_tell_no_secret(stack: Stack, runs: dict[str, Any], postgres: Postgres) -> None:
+def test_files_and_commands_tell_no_secret(stack: Stack, runs: list[Any], postgres: Postgres) -> None:
     storage, secrets = Path(stack.storage), secrets_of(stack)
     private = {"keys.json", "mlflow-auth.ini"}
     files = [path for path in storage.rglob("*") if path.is_file() and path.name not in private]
@@ -139,23 +213,26 @@ def test_files_and_commands_tell_no_secret(stack: Stack, runs: dict[str, Any], p
     assert {path for path in files if found(path.read_bytes().decode("latin-1"), secrets)} == set()
     for name in private:
         assert (storage / "run" / name).stat().st_mode & 0o777 == 0o600
-    database = postgres.url("prefect").split(":")[2].split("@")[0]
     family = [psutil.Process(one.pid) for one in stack.services.values()]
     commands = " ".join(" ".join(each.cmdline()) for one in family for each in (one, *one.children(recursive=True)))
-    assert found(commands, {**secrets, "password of the database": database}) == set()
+    assert found(commands, secrets) == set()
     given = (storage / "run" / "keys.json").read_text()
     assert found(given, CANARIES) == set(), "what was given is not written down"
-    for command in ("status", "doctor"):
-        assert found(stack.run(command).stdout, secrets) == set()
+    for command in COMMANDS:
+        done = subprocess.run(
+            [PERENNIAL, *command.split()], cwd=ROOT, env=stack.variables, capture_output=True, text=True
+        )
+        assert (done.returncode == 0) == (command != FAILING), done.stderr
+        assert found(done.stdout + done.stderr, secrets) == set()
 
 
 def test_no_process_is_given_the_secrets_of_another(stack: Stack) -> None:
     given = {
         name: found(str(psutil.Process(one.pid).environ()), secrets_of(stack)) for name, one in stack.services.items()
     }
-    assert given["prefect"] == {"PREFECT_SERVER_API_AUTH_STRING", "PREFECT_SERVER_ENCRYPTION_KEY"}
-    assert given["mlflow"] == {"MLFLOW_TRACKING_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"}
-    assert "PREFECT_SERVER_ENCRYPTION_KEY" not in given["worker"]
+    assert given["prefect"] == {DATABASE, "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_SERVER_ENCRYPTION_KEY"}
+    assert given["mlflow"] == {DATABASE, "MLFLOW_TRACKING_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY"}
+    assert not given["worker"] & {DATABASE, "PREFECT_SERVER_ENCRYPTION_KEY", "PERENNIAL_SLACK_WEBHOOK"}
 
 
 def test_every_route_of_prefect_asks_who_one_is(stack: Stack) -> None:
@@ -209,7 +286,7 @@ def test_who_knows_the_password_needs_a_csrf_token_too(stack: Stack) -> None:
         stack.ask("/flows/filter", {}, Authorization=f"Basic {known}")
 
 
-def test_the_doctor_knows_the_blocks_and_a_wrong_password(stack: Stack, runs: dict[str, Any]) -> None:
+def test_the_doctor_knows_the_blocks_and_a_wrong_password(stack: Stack, runs: list[Any]) -> None:
     told = stack.json("doctor")
     assert "storage-secret-test" in next(one["summary"] for one in told["findings"] if one["check"] == "secret blocks")
     stranger = Stack(stack.storage, stack.variables["PERENNIAL_USE_CASES"], "test")

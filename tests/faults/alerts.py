@@ -1,7 +1,7 @@
 """A use case that lives on a real Prefect server with its automations and a worker, and alerts about it.
 
 Months are measured without Prefect, as if a monitoring had run. From March on prices rise by half each month, so that
-every measurement finds a drift.
+every measurement finds a drift. Runs, slots and events are counted in the database of the server, not by its API.
 """
 
 import json
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import pyarrow.compute as pc
@@ -30,12 +30,37 @@ from perennial.watch.monitoring import measure
 from perennial.watch.reconciliation import SETTLED
 from perennial.workspace import Workspace
 from tests.builders import deliver, make_use_case
+from tests.databases import written
 from tests.servers import PERENNIAL, PREFECT, ROOT, Server, running_server, until
 
 SLUG = "shop-returns"
 MONTHS = tuple(f"2024-{month:02d}" for month in range(1, 10))
 COOLDOWN = timedelta(days=20)
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+_RUNS = """
+SELECT CAST(r.id AS VARCHAR), r.state_type, r.state_name, r.parameters FROM flow_run r JOIN flow f ON f.id = r.flow_id
+"""
+_SLOTS = """
+SELECT l.active_slots FROM concurrency_limit_v2 l JOIN deployment d ON d.concurrency_limit_id = l.id
+JOIN flow f ON f.id = d.flow_id WHERE f.name = ? AND d.name = ?
+"""
+
+
+class Run(NamedTuple):
+    """A row of the server's table of runs."""
+
+    id: str
+    state_type: str
+    state_name: str
+    told: Any
+    """The parameters: text in SQLite, an object in PostgreSQL."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the run was started with."""
+        return dict(json.loads(self.told) if isinstance(self.told, str) else self.told)
 
 
 class Scene:
@@ -82,21 +107,20 @@ class Scene:
         script = f"{quick}; print(reconcile({SLUG!r}, patience={patience}))"
         self.server.run(sys.executable, "-c", script)
 
-    def runs(self, flow: str, *states: str) -> list[dict[str, Any]]:
+    def runs(self, flow: str, *states: str) -> "list[Run]":
         """Return the runs of a flow that the server has, those in some states if named, oldest first."""
-        wanted: dict[str, Any] = {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_ASC"}
-        if states:
-            wanted["flow_runs"] = {"state": {"type": {"any_": list(states)}}}
-        return list(self.server.ask("/flow_runs/filter", wanted))
+        found = [Run(*row) for row in written(self.server, f"{_RUNS} WHERE f.name = ? ORDER BY r.created", flow)]
+        return [one for one in found if not states or one.state_type in states]
 
-    def run(self, run: str) -> dict[str, Any]:
+    def run(self, run: str) -> "Run":
         """Return one run."""
-        return dict(self.server.ask(f"/flow_runs/{run}"))
+        [row] = written(self.server, f"{_RUNS} WHERE CAST(r.id AS VARCHAR) = ?", run)
+        return Run(*row)
 
     def is_given_up(self, run: str, patience: float) -> bool:
         """Reconcile once more unless a run was marked as crashed already, and say whether it is."""
-        states = self.server.ask(f"/flow_run_states/?flow_run_id={run}")
-        if any(one["type"] == "CRASHED" for one in states):
+        crashes = "SELECT count(*) FROM flow_run_state WHERE type = 'CRASHED' AND CAST(flow_run_id AS VARCHAR) = ?"
+        if written(self.server, crashes, run) != [(0,)]:
             return True
         self.reconcile(patience)
         return False
@@ -109,15 +133,20 @@ class Scene:
     def quiet(self, seconds: float = 120, beside: str = "") -> None:
         """Wait until no run is under way or waits for a worker, one apart if it is named."""
         flows = ("retrain", "train", "reconcile")
-        until(seconds, lambda: not [one for flow in flows for one in self._unfinished(flow) if one["id"] != beside])
+        until(seconds, lambda: not [one for flow in flows for one in self._unfinished(flow) if one.id != beside])
 
-    def _unfinished(self, flow: str) -> list[dict[str, Any]]:
-        return [one for one in self.runs(flow) if one["state_type"] not in ENDED]
+    def _unfinished(self, flow: str) -> "list[Run]":
+        return [one for one in self.runs(flow) if one.state_type not in ENDED]
 
     def slots(self, deployment: str = "retrain/dev") -> int:
         """Return how many concurrency slots of a deployment are taken."""
-        found = self.server.ask(f"/deployments/name/{deployment}")
-        return int(found["global_concurrency_limit"]["active_slots"])
+        [(taken,)] = written(self.server, _SLOTS, *deployment.split("/"))
+        return int(taken)
+
+    def events(self, name: str) -> int:
+        """Return how many events of a name the server has received."""
+        [(count,)] = written(self.server, "SELECT count(DISTINCT id) FROM events WHERE event = ?", name)
+        return int(count)
 
     def pause_schedules(self) -> None:
         """Let nothing start by cron, so that a test knows who started what."""
@@ -188,7 +217,7 @@ def is_done(stage: Scene, month: str) -> bool:
 
 def trainings(stage: Scene, month: str) -> list[str]:
     """Return the states of the runs of `train` for a month."""
-    return [one["state_type"] for one in stage.runs("train") if one["parameters"]["period"] == month]
+    return [one.state_type for one in stage.runs("train") if one.parameters["period"] == month]
 
 
 def storm(stage: Scene, month: str) -> None:
@@ -199,12 +228,11 @@ def storm(stage: Scene, month: str) -> None:
     senders = [stage.alert(month, burst) for _ in range(4)]
     senders += [stage.alert(month, spread, 0.1) for _ in range(2)]
     assert [one.wait(90) for one in senders] == [0] * 6
-    wanted = {"filter": {"event": {"name": ["perennial.drift.detected"]}, "occurred": {}}}
-    assert until(60, lambda: stage.server.ask("/events/filter", wanted)["total"] == 1000)
+    until(180, lambda: stage.events("perennial.drift.detected") == 1000)
     until(120, lambda: is_done(stage, month))
     stage.quiet()
     assert trainings(stage, month) == ["COMPLETED"]
-    names = [one["state_name"] for one in stage.runs("retrain")]
+    names = [one.state_name for one in stage.runs("retrain")]
     assert names.count("Completed") == 1
     assert names.count("Suppressed") == len(names) - 1 >= 1
     assert stage.slots() == 0

@@ -68,7 +68,7 @@ def test_a_worker_killed_while_the_run_is_running_leads_to_one_completed_trainin
     kill_tree(worker)
     [run] = stage.runs("retrain", "RUNNING")
     assert stage.slots() == 1
-    until(90, lambda: stage.is_given_up(run["id"], patience=5))
+    until(90, lambda: stage.is_given_up(run.id, patience=5))
     worker = stage.work()
     until(120, lambda: is_done(stage, "2024-06"))
     stage.quiet()
@@ -86,7 +86,7 @@ def test_a_worker_killed_while_the_run_is_pending_leads_to_one_completed_trainin
     kill_tree(worker)
     assert stage.slots() == 1
     stage.settle()
-    until(90, lambda: stage.is_given_up(run["id"], patience=3))
+    until(90, lambda: stage.is_given_up(run.id, patience=3))
     assert stage.slots() == 0
     worker = stage.work()
     until(120, lambda: is_done(stage, "2024-07"))
@@ -95,7 +95,7 @@ def test_a_worker_killed_while_the_run_is_pending_leads_to_one_completed_trainin
     stage.quiet()
     assert trainings(stage, "2024-07") == ["COMPLETED"]
     assert stage.trained("2024-07") == 1
-    assert stage.run(run["id"])["state_name"] == "Suppressed"
+    assert stage.run(run.id).state_name == "Suppressed"
     assert stage.slots() == 0
     kill_tree(worker)
 
@@ -107,5 +107,5 @@ def test_of_two_runs_at_once_one_trains(stage: Scene) -> None:
     until(120, lambda: is_done(stage, "2024-08"))
     stage.quiet()
     assert trainings(stage, "2024-08").count("COMPLETED") == 1
-    assert sorted(stage.run(one)["state_name"] for one in runs) == ["Completed", "Suppressed"]
+    assert sorted(stage.run(one).state_name for one in runs) == ["Completed", "Suppressed"]
     kill_tree(worker)

@@ -36,7 +36,7 @@ def test_a_worker_told_to_end_while_it_trains_leads_to_one_completed_training(st
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(60) is not None
     if not is_done(stage, "2024-04"):
-        until(90, lambda: stage.is_given_up(run["id"], patience=5))
+        until(90, lambda: stage.is_given_up(run.id, patience=5))
     worker = stage.work()
     until(120, lambda: is_done(stage, "2024-04"))
     stage.quiet()

@@ -1,6 +1,7 @@
 """Promotion through real flows on a real server: judged again, and answered by a person, in time or not."""
 
 import json
+import logging
 import shutil
 import threading
 from collections.abc import Iterator
@@ -12,9 +13,15 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    temporary_settings,
+)
 
 from blocks.documents import using
+from deployments.definition import read_definition
 from flows.promotion import promote
 from flows.rollback import rollback
 from perennial.model.registry import register
@@ -31,12 +38,16 @@ from tasks import retelling
 from tasks.artifacts import approval_request
 from tasks.events import event_id
 from tests.builders import MONTHS, deliver, make_use_case, moment, write_month
+from tests.faults.alerts import kill_tree
 from tests.senders import fresh_senders
 from tests.servers import PERENNIAL, Server, running_server, until
 
 pytestmark = pytest.mark.long
 
 MAY, JUNE = moment("2024-05-01"), moment("2024-06-01")
+LONG_OUTAGE = 90
+"""Seconds that the server may be away; a test waits for a few of the tries that fit in."""
+TRIES = 3
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 
 
@@ -86,8 +97,8 @@ class Target:
 
     @contextmanager
     def here(self) -> Iterator[None]:
-        quick = {PREFECT_API_URL: self.server.url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
-        with temporary_settings(quick), using(self.ws.settings):
+        there = {PREFECT_API_URL: self.server.url, PREFECT_CLIENT_MAX_RETRIES: patience()}
+        with temporary_settings({**there, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}), using(self.ws.settings):
             yield
 
     def promote(self) -> Released | Judged | Answered:
@@ -142,6 +153,53 @@ def test_an_approved_model_serves_and_promoting_it_again_changes_nothing(target:
     entries = target.ws.journal.entries()
     assert target.promote() == released
     assert target.ws.journal.entries() == entries
+
+
+def test_a_question_is_open_and_can_be_answered_after_the_server_was_away(target: Target) -> None:
+    assert 0.8 * sum(2**each for each in range(1, patience() + 1)) > LONG_OUTAGE, "seconds that a run asks again"
+    with target.promoting() as run:
+        with refusals() as refused:
+            kill_tree(target.server.children[-1])
+            until(60, lambda: any(f"attempt {TRIES}/{patience() + 1}" in one for one in refused))
+            target.server.serve()
+            target.server.wait()
+        [listed] = json.loads(target.server.run(PERENNIAL, "approvals", "--json"))
+        assert listed["run"] == run["id"]
+        target.server.run(PERENNIAL, "approve", run["id"], "--reason", "still good", "--who", "ada")
+    [released] = target.results
+    assert isinstance(released, Released) and target.ws.state().champion == released
+    assert [(one.approved, one.who) for one in target.ws.state().answered] == [(True, "ada")]
+    assert target.state_of(run["id"]) == "COMPLETED"
+
+
+def patience() -> int:
+    """How often the runs of every deployment ask a server again that is away, ever later."""
+    [tries] = {
+        one["work_pool"]["job_variables"]["env"]["PREFECT_CLIENT_MAX_RETRIES"]
+        for one in read_definition("test")["deployments"]
+    }
+    return int(tries)
+
+
+@contextmanager
+def refusals() -> Iterator[list[str]]:
+    """Yield what Prefect's client says of each of its requests that found no server."""
+    found: list[str] = []
+
+    class Listening(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "Another attempt will be made" in record.getMessage():
+                found.append(record.getMessage())
+
+    logger, handler = logging.getLogger("prefect.client"), Listening(logging.DEBUG)
+    before = logger.level
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(handler)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
 
 
 def test_where_a_server_has_the_deployment_the_command_starts_it(server: Server) -> None:
