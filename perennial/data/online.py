@@ -26,6 +26,8 @@ from perennial.workspace import Workspace
 if TYPE_CHECKING:
     from perennial.model.encoding import Encoder, Matrix
 
+TIMES = ("event_time", "known_at")
+"""Columns of a row that `request_times` gives it."""
 _RECENT = "recent"
 _BEGINNING = datetime.fromtimestamp(0, UTC)
 
@@ -78,6 +80,7 @@ class OnlineFeatures:
         self._engine = Engine(ws.settings, alone=True)
         open_views(self._engine, ws, as_of, deliveries=self.deliveries, state=state)
         self._schema = self._engine.schema(f"SELECT * FROM {OBSERVATIONS}")
+        self._names, self._types = self._schema.names, self._schema.types
         moment = self._newest()
         self._cut(moment)
         self._request = self._materialise()
@@ -137,7 +140,7 @@ class OnlineFeatures:
         Raises:
             FeaturesQueryWrong: It does not give one row per given row.
         """
-        observed = [self._observed(one) for one in rows]
+        observed = self._observed(rows)
         first: dict[tuple[Any, ...], int] = {}
         same = [first.setdefault(one, place) for place, one in enumerate(observed)]
         distinct = [*first.values()]
@@ -155,7 +158,7 @@ class OnlineFeatures:
         found: list[tuple[Any, ...]],
     ) -> None:
         columns = zip(*[observed[place] for place in places], strict=True)
-        typed = [pa.array(values, kind) for values, kind in zip(columns, self._schema.types, strict=True)]
+        typed = [pa.array(values, kind) for values, kind in zip(columns, self._types, strict=True)]
         given = self._standing.ask(pa.record_batch(typed, schema=self._schema))
         size = len(self._ws.use_case.key)
         by_key = {one[:size]: one[size + 1 :] for one in given}  # between them is the time of the event
@@ -172,9 +175,12 @@ class OnlineFeatures:
         self._standing.end()
         self._engine.__exit__(None, None, None)
 
-    def _observed(self, row: Row) -> tuple[Any, ...]:
-        times = request_times(self._ws.use_case, row)
-        return tuple([times[name] if name in times else row.get(name) for name in self._schema.names])
+    def _observed(self, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+        times = [request_times(self._ws.use_case, one) for one in rows]
+        columns = [
+            [one[name] for one in times] if name in TIMES else [one.get(name) for one in rows] for name in self._names
+        ]
+        return [*zip(*columns, strict=True)]
 
     def _newest(self) -> datetime:
         """When the newest of what can be seen became known: between that and `as_of` the moment does not matter."""
