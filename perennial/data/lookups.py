@@ -1,7 +1,8 @@
-"""Joins of a request with reference tables as look-ups in memory, so that its plan scans no table and can be kept.
+"""Joins of a request with reference tables as look-ups in memory, so that its query scans no table and can stay open.
 
-Planning and hashing are what a small query costs: with many joins they take ten times as long as the rest, each time.
-What does not fit stays the join that it was. The meaning never changes, which the parity tests and the audit see to.
+A join holds few rows back until there are more, and to begin one anew its table is hashed: that takes longer than all
+else. What does not fit stays the join that it was. The meaning never changes, which the parity tests and the audit
+see to.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

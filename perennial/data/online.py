@@ -80,14 +80,15 @@ class OnlineFeatures:
         self._engine = Engine(ws.settings, alone=True)
         open_views(self._engine, ws, as_of, deliveries=self.deliveries, state=state)
         self._schema = self._engine.schema(f"SELECT * FROM {OBSERVATIONS}")
-        self._names, self._types = self._schema.names, self._schema.types
+        self._names, self._struct = self._schema.names, pa.struct(self._schema)
         moment = self._newest()
         self._cut(moment)
         self._request = self._materialise()
         self._engine.execute("SET threads = 1")  # a request is too little work to share
         self._features = self._checked()
         typed = typed_sql(self._features, ws.use_case, f"({self._request})")
-        self._standing = Standing(self._engine, OBSERVATIONS, self._schema, typed)
+        wanted = ", ".join(map(quote, (*ws.use_case.key, *self._features.all)))
+        self._standing = Standing(self._engine, OBSERVATIONS, self._schema, f"SELECT {wanted} FROM ({typed})")
         self.rests_on = Reference(
             query=digest_bytes(self.query.encode()),
             deliveries=tuple(f"{one.source}/{one.partition}" for one in self.deliveries),
@@ -157,11 +158,10 @@ class OnlineFeatures:
         keys: Sequence[tuple[Any, ...]],
         found: list[tuple[Any, ...]],
     ) -> None:
-        columns = zip(*[observed[place] for place in places], strict=True)
-        typed = [pa.array(values, kind) for values, kind in zip(columns, self._types, strict=True)]
-        given = self._standing.ask(pa.record_batch(typed, schema=self._schema))
+        named = [dict(zip(self._names, observed[place], strict=True)) for place in places]
+        given = self._standing.ask(pa.RecordBatch.from_struct_array(pa.array(named, self._struct)))
         size = len(self._ws.use_case.key)
-        by_key = {one[:size]: one[size + 1 :] for one in given}  # between them is the time of the event
+        by_key = {one[:size]: one[size:] for one in given}
         if len(given) != len(places) or not all(keys[place] in by_key for place in places):
             raise FeaturesQueryWrong(
                 f"`{self._ws.use_case.slug}` gave {len(given)} rows of features for {len(places)} requests, such "

@@ -54,9 +54,8 @@ class Standing:
             except StopIteration:
                 self._result = None
             except (pa.ArrowException, OSError, QueryFailed) as error:
-                is_begun, self._result = self._result is not None, None
-                if feed.is_taken or not is_begun:
-                    raise QueryFailed(f"`{self._source}` failed: {error}") from error
+                self._result = None
+                raise QueryFailed(f"`{self._source}` failed: {error}") from error
             if self._result is None and feed.is_taken:
                 break
         if len(feed.found) != rows.num_rows:

@@ -60,6 +60,8 @@ def rows(engine: Engine, sql: str) -> list[dict[str, Any]]:
         "LEFT JOIN days d ON d.shop = o.shop AND d.day = o.day) "
         "SELECT o.id, len(list_filter(o.list, lambda one: one.x > 0)) AS n, o.list[-1].n AS last, shops.size "
         "FROM more o LEFT JOIN shops ON shops.shop = o.shop",
+        "SELECT o.id, s.size, d.n FROM observations o LEFT JOIN shops s ON s.shop = o.shop "
+        "LEFT JOIN days d ON d.day = o.day AND d.shop = o.shop",
         "SELECT o.id, d.deep, d.deep['one'][1]['two']['three'] AS three, d.maps FROM observations o "
         "LEFT JOIN days d ON d.shop = o.shop AND d.day = o.day",
         "SELECT o.id, s.size, (SELECT max(e.n) FROM orders e WHERE e.shop = s.shop) AS n "

@@ -86,6 +86,12 @@ def test_rows_that_are_lost_or_doubled_are_nobody_elses(engine: Engine, size: in
     assert query.ask(rows(7000)) == [(7000, 0, "n7000")]
 
 
+def test_what_is_left_of_too_many_rows_is_no_answer_to_others(engine: Engine):
+    query, _ = standing(engine, "SELECT id, i, name FROM asked, range(5000) t(i) WHERE id = 1 OR i = 0")
+    assert len(query.ask(rows(1))) > 1
+    assert query.ask(rows(2)) == [(2, 0, "n2")]
+
+
 def test_rows_that_fail_harm_no_others(engine: Engine):
     query, begun = standing(engine, "SELECT id, 1 // (id - CAST(name[2:] AS INTEGER) + 1) AS x, name FROM asked")
     assert query.ask(rows(1)) == [(1, 1, "n1")]
