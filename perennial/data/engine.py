@@ -177,15 +177,6 @@ class Engine:
         create: Any = self._connection.create_function  # its stubs know no types by SQL name
         create(name, function, list(takes), gives, null_handling="special", side_effects=volatile)
 
-    def prepare(self, name: str, sql: str) -> None:
-        """Plan a SELECT for `run`. Since 2.0 DuckDB keeps the plan only of one that scans no table or file."""
-        self.execute(f"PREPARE {quote(name)} AS {sql}", name=name)
-
-    def run(self, name: str) -> list[tuple[Any, ...]]:
-        """Run a prepared SELECT and return its rows as plain values."""
-        with self._naming(name):
-            return self._connection.execute(f"EXECUTE {quote(name)}").fetchall()
-
     def _read_objects(self, store: Store) -> None:
         from perennial.data.object_files import ObjectFiles
 

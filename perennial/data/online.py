@@ -17,6 +17,7 @@ from perennial.data.features import FeatureColumns, FeaturesQueryWrong, checked_
 from perennial.data.lookups import with_lookups
 from perennial.data.queries import Reference, keep_reference
 from perennial.data.query_parts import OBSERVATIONS, split, tables_of
+from perennial.data.standing import Standing
 from perennial.data.views import known_deliveries, open_views
 from perennial.digests import digest_bytes
 from perennial.use_case import UseCase
@@ -25,8 +26,9 @@ from perennial.workspace import Workspace
 if TYPE_CHECKING:
     from perennial.model.encoding import Encoder, Matrix
 
+TIMES = ("event_time", "known_at")
+"""Columns of a row that `request_times` gives it."""
 _RECENT = "recent"
-_GIVEN = "given"
 _BEGINNING = datetime.fromtimestamp(0, UTC)
 
 Row = Mapping[str, Any]
@@ -73,18 +75,20 @@ class OnlineFeatures:
         self._ws = ws
         self.as_of = as_of
         self.query = ws.use_case.features_sql if query is None else query
-        self._rows: list[tuple[Any, ...]] = []
-        self._prepared = 0
         state = ws.state()
         self.deliveries = known_deliveries(state, as_of)
         self._engine = Engine(ws.settings, alone=True)
         open_views(self._engine, ws, as_of, deliveries=self.deliveries, state=state)
-        self._columns = self._engine.types(f"SELECT * FROM {OBSERVATIONS}")
+        self._schema = self._engine.schema(f"SELECT * FROM {OBSERVATIONS}")
+        self._names, self._struct = self._schema.names, pa.struct(self._schema)
         moment = self._newest()
         self._cut(moment)
         self._request = self._materialise()
         self._engine.execute("SET threads = 1")  # a request is too little work to share
         self._features = self._checked()
+        typed = typed_sql(self._features, ws.use_case, f"({self._request})")
+        wanted = ", ".join(map(quote, (*ws.use_case.key, *self._features.all)))
+        self._standing = Standing(self._engine, OBSERVATIONS, self._schema, f"SELECT {wanted} FROM ({typed})")
         self.rests_on = Reference(
             query=digest_bytes(self.query.encode()),
             deliveries=tuple(f"{one.source}/{one.partition}" for one in self.deliveries),
@@ -110,7 +114,7 @@ class OnlineFeatures:
         return self._features.all
 
     def prepared(self, encoder: "Encoder") -> "OnlineQuery":
-        """Plan the query once for a model, whose encoder codes what it gives.
+        """Return the query for a model, whose encoder codes what it gives.
 
         Raises:
             QueryFailed: The query does not give a feature of the encoder.
@@ -124,43 +128,40 @@ class OnlineFeatures:
                     f"`{self._ws.use_case.slug}` gives no {kind} `{missing[0]}`, which the model was trained with. "
                     "Expected the query of its own training."
                 )
-        self._prepared += 1
-        name = f"asked_{self._prepared}"
-        self._engine.prepare(name, typed_sql(self._features, self._ws.use_case, f"({self._request})"))
-        return OnlineQuery(self, name, encoder)
+        return OnlineQuery(self, encoder)
 
     def plan(self) -> str:
         """Return how the engine would answer, for people and tests."""
+        self._standing.end()
         return "\n".join(one[1] for one in self._engine.rows(f"EXPLAIN {self._request}"))
 
-    def run(self, name: str, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
-        """Run a prepared query over rows; what it gives is in the order of the rows.
+    def run(self, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+        """Run the query over rows; what it gives is in their order.
 
         Raises:
             FeaturesQueryWrong: It does not give one row per given row.
         """
-        observed = [self._observed(one) for one in rows]
+        observed = self._observed(rows)
         first: dict[tuple[Any, ...], int] = {}
         same = [first.setdefault(one, place) for place, one in enumerate(observed)]
         distinct = [*first.values()]
         found: list[tuple[Any, ...]] = [()] * len(rows)
         keys = [tuple([one[name] for name in self._ws.use_case.key]) for one in rows]
         for places in in_rounds([keys[place] for place in distinct]):
-            self._round(name, [distinct[place] for place in places], observed, keys, found)
+            self._round([distinct[place] for place in places], observed, keys, found)
         return [found[place] for place in same] if len(distinct) < len(rows) else found
 
     def _round(
         self,
-        name: str,
         places: Sequence[int],
         observed: Sequence[tuple[Any, ...]],
         keys: Sequence[tuple[Any, ...]],
         found: list[tuple[Any, ...]],
     ) -> None:
-        self._rows[:] = [observed[place] for place in places]
-        given = self._engine.run(name)
+        named = [dict(zip(self._names, observed[place], strict=True)) for place in places]
+        given = self._standing.ask(pa.RecordBatch.from_struct_array(pa.array(named, self._struct)))
         size = len(self._ws.use_case.key)
-        by_key = {one[:size]: one[size + 1 :] for one in given}  # between them is the time of the event
+        by_key = {one[:size]: one[size:] for one in given}
         if len(given) != len(places) or not all(keys[place] in by_key for place in places):
             raise FeaturesQueryWrong(
                 f"`{self._ws.use_case.slug}` gave {len(given)} rows of features for {len(places)} requests, such "
@@ -171,11 +172,15 @@ class OnlineFeatures:
 
     def close(self) -> None:
         """Give the memory back."""
+        self._standing.end()
         self._engine.__exit__(None, None, None)
 
-    def _observed(self, row: Row) -> tuple[Any, ...]:
-        times = request_times(self._ws.use_case, row)
-        return tuple([times[name] if name in times else row.get(name) for name in self._columns])
+    def _observed(self, rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+        times = [request_times(self._ws.use_case, one) for one in rows]
+        columns = [
+            [one[name] for one in times] if name in TIMES else [one.get(name) for one in rows] for name in self._names
+        ]
+        return [*zip(*columns, strict=True)]
 
     def _newest(self) -> datetime:
         """When the newest of what can be seen became known: between that and `as_of` the moment does not matter."""
@@ -204,12 +209,7 @@ class OnlineFeatures:
             self._engine.keep(name, sql, query=self._ws.use_case.features)
         for name in sorted(parts.tables - parts.references.keys()):
             self._engine.keep(name, f"SELECT * FROM {quote(name)}")
-        fields = ", ".join(f"{quote(name)} {kind}" for name, kind in self._columns.items())
-        rows = self._rows  # of `self` it would be a cycle, and the tables would outlive their last user
-        self._engine.function(_GIVEN, lambda _: rows, ["INTEGER"], f"STRUCT({fields})[]", volatile=True)
-        self._engine.execute(
-            f"CREATE TEMP VIEW {OBSERVATIONS} AS SELECT unnest(one) FROM (SELECT unnest({_GIVEN}(0)) AS one)"
-        )
+        self._engine.arrow(OBSERVATIONS, self._schema.empty_table())
         request = with_lookups(self._engine, parts.request, sorted(parts.tables))
         read = {one.lower() for one in tables_of(request)}
         for name in {*parts.references, *parts.tables}:
@@ -223,11 +223,10 @@ class OnlineFeatures:
 
 
 class OnlineQuery:
-    """The query of one `OnlineFeatures`, planned for one encoder."""
+    """The query of one `OnlineFeatures` for one encoder."""
 
-    def __init__(self, features: OnlineFeatures, name: str, encoder: "Encoder") -> None:
+    def __init__(self, features: OnlineFeatures, encoder: "Encoder") -> None:
         self._features = features
-        self._name = name
         self._encoder = encoder
         self._places = [features.names.index(one) for one in encoder.features]
 
@@ -238,7 +237,7 @@ class OnlineQuery:
             rows: Declared columns of the entity's source by name; absent ones are missing.
         """
         names, places = self._features.names, self._places
-        found = self._features.run(self._name, rows)
+        found = self._features.run(rows)
         return Asked(names, found, self._encoder.encode([[one[place] for place in places] for one in found]))
 
 

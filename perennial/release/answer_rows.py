@@ -27,13 +27,13 @@ _ORIGIN = {
     "arm": pa.string(),
     "rollout": pa.int64(),
 }
+_SHADOW = {"shadow_score": pa.float64(), "shadow_version": pa.int64()}
 _REQUEST = {
     "inputs": pa.string(),
     "features": pa.string(),
     "reference": pa.string(),
     "asked_at": _TIME,
-    "shadow_score": pa.float64(),
-    "shadow_version": pa.int64(),
+    **_SHADOW,
 }
 
 
@@ -70,11 +70,11 @@ def write_segment(use_case: UseCase, rows: Sequence[Mapping[str, Any]]) -> bytes
         use_case: Whose key columns they have.
         rows: Columns of `predictions` and `requests`; `row` is what was asked, `features` what was scored.
     """
-    schema = _schema(use_case)
-    table = pa.Table.from_pylist([_plain(use_case, one) for one in rows], schema)
+    schema, columns = _schema(use_case), _columns(use_case, rows)
+    batch = pa.record_batch([pa.array(columns[one.name], one.type) for one in schema], schema=schema)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as stream:
-        stream.write_table(table)
+        stream.write_batch(batch)
     return bytes(sink.getvalue().to_pybytes())
 
 
@@ -101,16 +101,17 @@ def _schema(use_case: UseCase) -> pa.Schema:
     return pa.schema(list(fields.items()))
 
 
-def _plain(use_case: UseCase, one: Mapping[str, Any]) -> dict[str, Any]:
-    asked = one["row"]
+def _columns(use_case: UseCase, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    asked = [one["row"] for one in rows]
+    known = {name: [one[name] for one in rows] for name in ("prediction_id", *_ORIGIN, *_SHADOW)}
     return {
-        **{name: asked[name] for name in use_case.key},
-        **one,
-        "event_time": asked[use_case.event_time],
-        "inputs": _json(asked),
-        "features": _json(one["features"]),
-        "reference": one["features_digest"],
-        "asked_at": one["predicted_at"],
+        **{name: [one[name] for one in asked] for name in use_case.key},
+        **known,
+        "event_time": [one[use_case.event_time] for one in asked],
+        "inputs": [_json(one) for one in asked],
+        "features": [_json(one["features"]) for one in rows],
+        "reference": known["features_digest"],
+        "asked_at": known["predicted_at"],
     }
 
 

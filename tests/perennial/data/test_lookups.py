@@ -26,7 +26,8 @@ def engine():
         )
         opened.keep(
             "days",
-            "SELECT *, TIMESTAMPTZ '2024-01-02 12:00+00' AS known_at, [{n: 1, x: 0.5}, {n: 2, x: NULL}] AS list "
+            "SELECT *, TIMESTAMPTZ '2024-01-02 12:00+00' AS known_at, [{n: 1, x: 0.5}, {n: 2, x: NULL}] AS list, "
+            "{one: [{two: {three: n}}, NULL], none: NULL} AS deep, [{pairs: MAP {'a': n}}] AS maps "
             "FROM (VALUES ('bonn', 10::SMALLINT, 1), ('celle', 11::SMALLINT, 2)) t(shop, day, n)",
         )
         opened.keep("orders", "SELECT * FROM (VALUES ('bonn', 1), ('bonn', 2)) t(shop, n)")
@@ -59,6 +60,10 @@ def rows(engine: Engine, sql: str) -> list[dict[str, Any]]:
         "LEFT JOIN days d ON d.shop = o.shop AND d.day = o.day) "
         "SELECT o.id, len(list_filter(o.list, lambda one: one.x > 0)) AS n, o.list[-1].n AS last, shops.size "
         "FROM more o LEFT JOIN shops ON shops.shop = o.shop",
+        "SELECT o.id, s.size, d.n FROM observations o LEFT JOIN shops s ON s.shop = o.shop "
+        "LEFT JOIN days d ON d.day = o.day AND d.shop = o.shop",
+        "SELECT o.id, d.deep, d.deep['one'][1]['two']['three'] AS three, d.maps FROM observations o "
+        "LEFT JOIN days d ON d.shop = o.shop AND d.day = o.day",
         "SELECT o.id, s.size, (SELECT max(e.n) FROM orders e WHERE e.shop = s.shop) AS n "
         "FROM observations o LEFT JOIN shops s ON s.shop = o.shop",
         "SELECT o.id, s.size FROM (SELECT * FROM observations) o "

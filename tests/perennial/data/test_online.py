@@ -85,8 +85,8 @@ def test_equal_rows_of_a_request_are_computed_once(ws: Workspace, offline: dict[
     with OnlineFeatures(ws, FEBRUARY.end) as online:
         query = online.prepared(ENCODER)
         passes: list[int] = []
-        plain = online._engine.run
-        online._engine.run = lambda name: passes.append(len(online._rows)) or plain(name)
+        plain = online._standing.ask
+        online._standing.ask = lambda given: passes.append(given.num_rows) or plain(given)
         found = query.ask([one, other, dict(one), one | {"price": 7.0}, dict(one)]).dicts()
         alone = query.ask([one]).dicts()[0]
     assert passes == [2, 1, 1]
