@@ -12,6 +12,7 @@ import pyarrow as pa
 from perennial.data import lake
 from perennial.data.engine import Engine, parquet, quote, quote_time
 from perennial.data.queries import keep_query
+from perennial.data.query_parts import undecided
 from perennial.data.views import known_deliveries, open_views
 from perennial.digests import digest_json
 from perennial.errors import Permanent
@@ -101,11 +102,17 @@ def compute_features(engine: Engine, use_case: UseCase, sql: str | None = None) 
 
     Raises:
         FeaturesQueryWrong: A key column or `event_time` is missing, there is no feature, a feature is neither
-            number, boolean nor text, or the rows are not one per observation.
+            number, boolean nor text, the rows are not one per observation, or the present query asks for the clock
+            or for chance.
     """
     name = f"{use_case.slug}/{use_case.features}"
     text = use_case.features_sql if sql is None else sql
     engine.keep("query_result", text.strip().rstrip(";"), query=name)
+    if sql is None and (called := undecided(engine, text)):
+        raise FeaturesQueryWrong(
+            f"{name}: `{called[0]}` gives another value each time, so that no model could be trained again on the same "
+            "features. Expected what follows from the rows: take `event_time` of `observations` for the moment."
+        )
     columns = checked_columns(engine.schema("SELECT * FROM query_result"), use_case, name)
     engine.view(_COMPUTED, typed_sql(columns, use_case, "query_result"))
     _check_rows(engine, use_case, name)

@@ -1,6 +1,6 @@
 """A features query in two parts, cut by the engine's own parser: what rests on the request, and what does not.
 
-It reads names off the query and writes it again; it never looks into an expression.
+It reads names off the query and writes it again; of expressions it knows only which functions they call.
 """
 
 from collections.abc import Iterator
@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from perennial.data.engine import Engine, quote
 
 OBSERVATIONS = "observations"
+_CLOCK = {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
+"""What SQL calls without parentheses."""
 
 
 class QueryParts(NamedTuple):
@@ -53,6 +55,30 @@ def tables_of(part: Any) -> Iterator[str]:
     elif isinstance(part, list):
         for one in part:
             yield from tables_of(one)
+
+
+def undecided(engine: Engine, sql: str) -> list[str]:
+    """Name the functions of a query whose values its rows do not decide, as `now` and `random`, in alphabetic order.
+
+    Raises:
+        QueryFailed: The query is no SELECT.
+    """
+    functions = "SELECT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
+    changing = {*_CLOCK, *(one for (one,) in engine.rows(functions))} - {"error"}
+    return sorted(changing & {*_called(engine.tree(sql))})
+
+
+def _called(part: Any) -> Iterator[str]:
+    if isinstance(part, dict):
+        if part.get("class") == "FUNCTION":
+            yield part["function_name"]
+        if part.get("class") == "COLUMN_REF" and (name := part["column_names"][0].lower()) in _CLOCK:
+            yield name
+        for one in part.values():
+            yield from _called(one)
+    elif isinstance(part, list):
+        for one in part:
+            yield from _called(one)
 
 
 def _alone(engine: Engine, expression: dict[str, Any]) -> str:

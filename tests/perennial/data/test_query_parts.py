@@ -1,7 +1,7 @@
 import pytest
 
 from perennial.data.engine import Engine, QueryFailed
-from perennial.data.query_parts import split
+from perennial.data.query_parts import split, undecided
 from tests.model_builders import make_engine
 
 
@@ -54,3 +54,17 @@ def test_a_reference_is_its_whole_expression(engine: Engine):
 def test_something_else_than_a_select_is_refused(engine: Engine):
     with pytest.raises(QueryFailed, match="no SELECT"):
         split(engine, "DROP TABLE shops")
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ("SELECT date_trunc('month', d), sum(x) OVER (PARTITION BY y), error('no') FROM orders", []),
+        ("SELECT o.now, o.random FROM orders o", []),
+        ("SELECT Now() - d, CURRENT_DATE FROM orders", ["current_date", "now"]),
+        ("WITH few AS (SELECT * FROM orders WHERE random() < 0.5) SELECT * FROM few", ["random"]),
+        ("SELECT 1 FROM orders WHERE d IN (SELECT today()) OR d > LOCALTIMESTAMP", ["localtimestamp", "today"]),
+    ],
+)
+def test_what_asks_for_the_clock_or_for_chance_is_named(engine: Engine, query: str, named: list[str]):
+    assert undecided(engine, query) == named
