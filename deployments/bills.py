@@ -41,12 +41,11 @@ def bill_of(image: str, target: str) -> dict[str, Any]:
     return bill(image, target, json.loads(done.stdout), locked_hashes(lock))
 
 
-def bill(
-    image: str, target: str, contents: Mapping[str, Sequence[Mapping[str, str]]], hashes: Mapping[str, Sequence[str]]
-) -> dict[str, Any]:
+def bill(image: str, target: str, contents: Mapping[str, Any], hashes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Return the bill of what an image contains; the same for the same contents."""
     about = {"type": "container", "name": f"perennial-{target}", "version": image, "bom-ref": "image"}
-    components = [*_python(contents["python"], hashes), *_debian(contents["debian"])]
+    runs = _interpreter(contents["interpreter"])
+    components = [runs, *_python(contents["python"], hashes), *_debian(contents["debian"])]
     head = {"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1}
     return {**head, "metadata": {"component": about}, "components": components}
 
@@ -58,6 +57,11 @@ def locked_hashes(lock: str) -> dict[str, list[str]]:
         if match := re.match(r"([\w.-]+)==([^\s;\\]+)", entry):
             found.setdefault(_key(*match.groups()), []).extend(re.findall(r"sha256:(\w+)", entry))
     return found
+
+
+def _interpreter(one: Mapping[str, str]) -> dict[str, Any]:
+    named = f"cpe:2.3:a:python:python:{one['version']}:*:*:*:*:*:*:*"
+    return {**_component(one, f"pkg:generic/{one['name']}@{one['version']}"), "cpe": named}
 
 
 def _python(packages: Sequence[Mapping[str, str]], hashes: Mapping[str, Sequence[str]]) -> Iterator[dict[str, Any]]:
