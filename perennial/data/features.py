@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from perennial.data import lake
-from perennial.data.engine import Engine, parquet, quote, quote_time
+from perennial.data.engine import Engine, QueryFailed, parquet, quote, quote_time
 from perennial.data.queries import keep_query
 from perennial.data.query_parts import undecided
 from perennial.data.views import known_deliveries, open_views
@@ -108,15 +108,25 @@ def compute_features(engine: Engine, use_case: UseCase, sql: str | None = None) 
     name = f"{use_case.slug}/{use_case.features}"
     text = use_case.features_sql if sql is None else sql
     engine.keep("query_result", text.strip().rstrip(";"), query=name)
-    if sql is None and (called := undecided(engine, text)):
-        raise FeaturesQueryWrong(
-            f"{name}: `{called[0]}` gives another value each time, so that no model could be trained again on the same "
-            "features. Expected what follows from the rows: take `event_time` of `observations` for the moment."
-        )
+    if sql is None:
+        _require_decided(engine, text, name)
     columns = checked_columns(engine.schema("SELECT * FROM query_result"), use_case, name)
     engine.view(_COMPUTED, typed_sql(columns, use_case, "query_result"))
     _check_rows(engine, use_case, name)
     return columns
+
+
+def _require_decided(engine: Engine, sql: str, name: str) -> None:
+    try:
+        called = undecided(engine, sql)
+    except QueryFailed as error:
+        remedy = "A `PIVOT` has to name its columns, as `PIVOT t ON k IN ('a', 'b')`: else they change with the rows."
+        raise FeaturesQueryWrong(f"{name}: {error}. {remedy}") from None
+    if called:
+        raise FeaturesQueryWrong(
+            f"{name}: `{called[0]}` gives another value each time, so that no model could be trained again on the same "
+            "features. Expected what follows from the rows: take `event_time` of `observations` for the moment."
+        )
 
 
 def typed_sql(columns: FeatureColumns, use_case: UseCase, relation: str) -> str:

@@ -11,6 +11,8 @@ from perennial.data.engine import Engine, quote
 OBSERVATIONS = "observations"
 _CLOCK = {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
 """What SQL calls without parentheses."""
+_AGE = "age until today"
+_SAMPLE = "sample"
 
 
 class QueryParts(NamedTuple):
@@ -58,20 +60,23 @@ def tables_of(part: Any) -> Iterator[str]:
 
 
 def undecided(engine: Engine, sql: str) -> list[str]:
-    """Name the functions of a query whose values its rows do not decide, as `now` and `random`, in alphabetic order.
+    """Name what a query calls whose values its rows do not decide, as `now` and `random`, in alphabetic order.
 
     Raises:
         QueryFailed: The query is no SELECT.
     """
     functions = "SELECT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
-    changing = {*_CLOCK, *(one for (one,) in engine.rows(functions))} - {"error"}
+    changing = {*_CLOCK, _AGE, _SAMPLE, *(one for (one,) in engine.rows(functions))} - {"error"}
     return sorted(changing & {*_called(engine.tree(sql))})
 
 
 def _called(part: Any) -> Iterator[str]:
     if isinstance(part, dict):
         if part.get("class") == "FUNCTION":
-            yield part["function_name"]
+            name = part["function_name"]
+            yield _AGE if name == "age" and len(part["arguments"]) == 1 else name
+        if part.get("sample"):
+            yield _SAMPLE
         if part.get("class") == "COLUMN_REF" and (name := part["column_names"][0].lower()) in _CLOCK:
             yield name
         for one in part.values():

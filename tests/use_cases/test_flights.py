@@ -261,6 +261,7 @@ def allowed(name: str, column: Column) -> list[Any]:
 def test_a_request_plans_no_join_and_scans_no_table(name: str, request: pytest.FixtureRequest):
     case: Flights = request.getfixturevalue(name)
     with OnlineFeatures(case.ws, JANUARY.end) as online:
+        assert online.stays_open
         plan = online.plan()
     assert not [one for one in ("Hash Join", "Table Scan", "Nested Loop", "Seq Scan") if one.lower() in plan.lower()]
 

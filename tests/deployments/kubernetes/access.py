@@ -1,4 +1,4 @@
-"""What an account of deployments/kubernetes may ask a cluster for, as its Role says."""
+"""What an account of deployments/kubernetes may ask a cluster for, as the Role says that is bound to it."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +13,7 @@ VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DEL
 
 @dataclass(frozen=True)
 class Account:
-    """An account that a Role of the same name is bound to, in one namespace."""
+    """One of base/accounts.yaml, in a namespace."""
 
     name: str
     namespace: str
@@ -28,11 +28,12 @@ class Account:
 
 
 @cache
-def _rules(name: str) -> list[dict[str, Any]]:
-    objects = yaml.safe_load_all((FOLDER / "base" / "accounts.yaml").read_text())
-    (role,) = (one for one in objects if one["kind"] == "Role" and one["metadata"]["name"] == name)
-    rules: list[dict[str, Any]] = role["rules"]
-    return rules
+def _rules(account: str) -> list[dict[str, Any]]:
+    objects = list(yaml.safe_load_all((FOLDER / "base" / "accounts.yaml").read_text()))
+    subject = {"kind": "ServiceAccount", "name": account}
+    bound = {one["roleRef"]["name"] for one in objects if subject in one.get("subjects", ())}
+    roles = (one for one in objects if one["kind"] == "Role" and one["metadata"]["name"] in bound)
+    return [rule for one in roles for rule in one["rules"]]
 
 
 def verb_of(method: str, name: str, query: dict[str, str]) -> str:

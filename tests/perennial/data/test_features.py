@@ -140,6 +140,10 @@ def test_text_is_categorical_and_everything_else_a_double(tmp_path: Path):
         ("SELECT o.order_id, o.event_time, o.price AS score FROM observations o", "`score`, a name that is taken"),
         ("SELECT o.order_id, o.event_time, o.price AS Score FROM observations o", "Rename it with `AS`; taken are"),
         ("SELECT o.order_id, o.event_time, random() AS luck FROM observations o", "`random` gives another value"),
+        (
+            "WITH p AS (PIVOT observations ON channel USING sum(price) GROUP BY order_id, event_time) SELECT * FROM p",
+            "`PIVOT` has to name its columns",
+        ),
         ("SELECT o.order_id, o.event_time, o.ordered_at FROM observations o", "`ordered_at` as `timestamp"),
         ("SELECT o.order_id, o.event_time, o.price FROM observations o, shops", "more than one row for 60"),
         ("SELECT o.order_id, o.event_time, o.price FROM observations o WHERE price < 0", "no row for 60"),

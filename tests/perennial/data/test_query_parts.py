@@ -60,6 +60,10 @@ def test_something_else_than_a_select_is_refused(engine: Engine):
     ("query", "named"),
     [
         ("SELECT date_trunc('month', d), sum(x) OVER (PARTITION BY y), error('no') FROM orders", []),
+        ("SELECT age(d, e) FROM orders", []),
+        ("SELECT age(d) FROM orders", ["age until today"]),
+        ("SELECT * FROM orders USING SAMPLE 10%", ["sample"]),
+        ("SELECT * FROM orders TABLESAMPLE 10%", ["sample"]),
         ("SELECT o.now, o.random FROM orders o", []),
         ("SELECT Now() - d, CURRENT_DATE FROM orders", ["current_date", "now"]),
         ("WITH few AS (SELECT * FROM orders WHERE random() < 0.5) SELECT * FROM few", ["random"]),
