@@ -53,6 +53,7 @@ def accepting(service: Service) -> set[int]:
     }
 
 
+@pytest.mark.alone
 @pytest.mark.long
 def test_a_service_answers_follows_and_leaves_with_its_log_complete(shop: Shop, tmp_path: Path) -> None:
     shop.serve(shop.trained)
