@@ -9,7 +9,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from blocks.stack import connected, named_by
 from perennial.errors import Permanent, Transient
-from perennial.settings import Settings
+from perennial.settings import Settings, without_login
 
 _OF_A_SERVER = (401, 403, 429)
 """Statuses by which a Prefect server, or what guards it, refuses whoever asks."""
@@ -49,6 +49,7 @@ def require_meant(settings: Settings, environments: Set[str]) -> None:
     if settings.prefect_api_url or not address or not environments or name in environments:
         return
     others = ", ".join(f"`{one}`" for one in sorted(environments))
+    address = without_login(address)
     raise AnothersServer(
         f"The Prefect server at {address}, which {named_by(settings)} names, is that of {others}, and `{name}` was "
         f"never applied to it. Nothing was changed. Unset the variable, or let it name the server of `{name}`; where "
@@ -59,6 +60,7 @@ def require_meant(settings: Settings, environments: Set[str]) -> None:
 
 def unguarded(settings: Settings, address: str) -> str:
     """Say that a server asks nobody who they are; empty where it does, and in dev, where it listens on loopback."""
+    address = without_login(address)
     if settings.environment == "dev" or not httpx.get(f"{address}/admin/version", timeout=10).is_success:
         return ""
     return (
@@ -103,13 +105,14 @@ def _require_prefect(address: str) -> None:
             answer.json()
             return
     raise NoPrefectThere(
-        f"There is no Prefect API at {address}: `/health` answered {answer.status_code}, expected 200 with JSON. "
-        "Correct the address (`PREFECT_API_URL` or `prefect_api_url`); it ends in /api."
+        f"There is no Prefect API at {without_login(address)}: `/health` answered {answer.status_code}, expected 200 "
+        "with JSON. Correct the address (`PREFECT_API_URL` or `prefect_api_url`); it ends in /api."
     )
 
 
 @contextmanager
 def _telling_of_trouble(address: str) -> Iterator[None]:
+    address = without_login(address)
     try:
         yield
     except httpx.TransportError as error:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -94,3 +95,9 @@ class Settings(BaseModel):
     def serves_on(self) -> Literal["process", "docker", "kubernetes"]:
         """Where the online services run."""
         return self.serving_target or self.work_pool
+
+
+def without_login(address: str) -> str:
+    """Return an address without the user and password that it may have, as it may be shown."""
+    place = urlsplit(address).netloc
+    return address.replace(place, place.rpartition("@")[2], 1) if "@" in place else address

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from perennial.errors import Permanent, Transient
-from perennial.settings import Settings
+from perennial.settings import Settings, without_login
 
 _SQLITE = "sqlite:///"
 _CREATING = 0x7065726E
@@ -65,9 +65,7 @@ def tracking_uri(settings: Settings) -> str:
 
 def shown_uri(settings: Settings) -> str:
     """Return the address of the registry without user and password."""
-    uri = tracking_uri(settings)
-    place = urlsplit(uri).netloc
-    return uri.replace(place, place.rpartition("@")[2], 1) if "@" in place else uri
+    return without_login(tracking_uri(settings))
 
 
 @contextmanager

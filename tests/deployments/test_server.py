@@ -67,3 +67,14 @@ def test_a_server_that_asks_nobody_for_a_password_is_told_of_outside_dev(
         told = unguarded(settings.model_copy(update={"environment": environment}), settings.prefect_api_url)
     assert bool(told) == is_told
     assert not told or ("run code as the worker of `prod`" in told and "`PREFECT_SERVER_API_AUTH_STRING`" in told)
+
+
+def test_a_login_in_the_address_is_neither_used_to_see_whether_one_is_needed_nor_told() -> None:
+    with answering((404, ""), rest=(200, '"3"')) as settings:
+        address = settings.prefect_api_url.replace("://", "://somebody:hidden@")
+        settings = settings.model_copy(update={"environment": "prod", "prefect_api_url": address})
+        told = unguarded(settings, address)
+        with pytest.raises(NoPrefectThere) as refused, server_of(settings):
+            pass
+    assert "asks nobody for a password" in told
+    assert "hidden" not in f"{told}{refused.value}"

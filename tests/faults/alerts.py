@@ -107,12 +107,12 @@ class Scene:
         script = f"{quick}; print(reconcile({SLUG!r}, patience={patience}))"
         self.server.run(sys.executable, "-c", script)
 
-    def runs(self, flow: str, *states: str) -> "list[Run]":
+    def runs(self, flow: str, *states: str) -> list[Run]:
         """Return the runs of a flow that the server has, those in some states if named, oldest first."""
         found = [Run(*row) for row in written(self.server, f"{_RUNS} WHERE f.name = ? ORDER BY r.created", flow)]
         return [one for one in found if not states or one.state_type in states]
 
-    def run(self, run: str) -> "Run":
+    def run(self, run: str) -> Run:
         """Return one run."""
         [row] = written(self.server, f"{_RUNS} WHERE CAST(r.id AS VARCHAR) = ?", run)
         return Run(*row)
@@ -135,7 +135,7 @@ class Scene:
         flows = ("retrain", "train", "reconcile")
         until(seconds, lambda: not [one for flow in flows for one in self._unfinished(flow) if one.id != beside])
 
-    def _unfinished(self, flow: str) -> "list[Run]":
+    def _unfinished(self, flow: str) -> list[Run]:
         return [one for one in self.runs(flow) if one.state_type not in ENDED]
 
     def slots(self, deployment: str = "retrain/dev") -> int:
@@ -220,15 +220,15 @@ def trainings(stage: Scene, month: str) -> list[str]:
     return [one.state_type for one in stage.runs("train") if one.parameters["period"] == month]
 
 
-def storm(stage: Scene, month: str, at_once: int = 200, slowly: int = 100) -> None:
-    """Emit alerts about a month, four processes at once and two slowly, and see one training come of them."""
+def storm(stage: Scene, month: str) -> None:
+    """Emit a thousand alerts about a month from six processes, and see one training come of them."""
     at = stage.measure(month)
-    burst = [at + timedelta(microseconds=count) for count in range(at_once)]
-    spread = [at + timedelta(hours=count) for count in range(slowly)]
+    burst = [at + timedelta(microseconds=count) for count in range(200)]
+    spread = [at + timedelta(hours=count) for count in range(100)]
     senders = [stage.alert(month, burst) for _ in range(4)]
     senders += [stage.alert(month, spread, 0.1) for _ in range(2)]
     assert [one.wait(90) for one in senders] == [0] * 6
-    until(300, lambda: stage.events("perennial.drift.detected") == 4 * at_once + 2 * slowly)
+    until(300, lambda: stage.events("perennial.drift.detected") == 1000)
     until(300, lambda: is_done(stage, month))
     stage.quiet(300)
     assert trainings(stage, month) == ["COMPLETED"]

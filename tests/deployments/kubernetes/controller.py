@@ -48,7 +48,7 @@ class Controller:
         wanted, digest = spec["replicas"], _digest(spec["template"])
         pods = self._pods(name, space)
         new = [pod for pod in pods if pod["metadata"]["labels"]["pod-template-hash"] == digest]
-        old = [pod for pod in pods if pod not in new]
+        old = sorted((pod for pod in pods if pod not in new), key=is_ready)
         for pod in new:
             self._live(pod)
         if len(new) < wanted and len(pods) <= wanted:
