@@ -50,8 +50,9 @@ class Server:
         self.serve()
 
     def serve(self) -> "subprocess.Popen[bytes]":
-        """Start the server process, again with the same port and database after it was stopped or killed."""
-        return self.start(PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(self.port))
+        """Start the server as `up` does, again with the same port and database after it was stopped or killed."""
+        command = (sys.executable, "-m", "deployments.services.prefect_server")
+        return self.start(*command, "--host", "127.0.0.1", "--port", str(self.port))
 
     def start(self, *command: str) -> "subprocess.Popen[bytes]":
         """Start a process that knows this server; it is stopped with it."""

@@ -73,7 +73,7 @@ def prefect_launch(settings: Settings, host: str, port: int) -> Launch:
             "PREFECT_SERVER_ENCRYPTION_KEY": keys["PREFECT_SERVER_ENCRYPTION_KEY"],
         }
     make_home(home)
-    command = (sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port))
+    command = (sys.executable, "-m", "deployments.services.prefect_server", "--host", host, "--port", str(port))
     return Launch(PREFECT, command, inherited(SERVER_OF_PREFECT) | variables, address)
 
 
