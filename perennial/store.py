@@ -4,10 +4,11 @@ It moves whole objects, large ones as files. Tables are the lake's business, whi
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
+from shutil import copyfile
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -87,21 +88,37 @@ class Store:
         try:
             with naming_full_storage(self.uri(path)), naming_store_trouble(self.uri(path)):
                 if self.is_local:
-                    _create_file(Path(self.root), path, data)
+                    with _durable(Path(self.root), path, os.link) as staged:
+                        staged.write_bytes(data)
                 else:
                     obstore.put(self._objects, path, data, mode="create")
         except (AlreadyExistsError, FileExistsError):
             raise AlreadyThere(f"`{self.uri(path)}` exists already and is never overwritten.") from None
 
     def put(self, path: str, data: bytes) -> None:
-        """Write or replace an object, atomically."""
+        """Write or replace an object: atomic and durable."""
         with naming_full_storage(self.uri(path)), naming_store_trouble(self.uri(path)):
-            obstore.put(self._objects, path, data)
+            if self.is_local:
+                with _durable(Path(self.root), path, os.replace) as staged:
+                    staged.write_bytes(data)
+            else:
+                obstore.put(self._objects, path, data)
 
     def upload(self, path: str, file: Path) -> None:
-        """Write or replace an object with the content of a local file, atomically and in bounded memory."""
+        """Write or replace an object with the content of a local file: atomic, durable and in bounded memory."""
         with naming_full_storage(self.uri(path)), naming_store_trouble(self.uri(path)):
-            obstore.put(self._objects, path, file)
+            if self.is_local:
+                with _durable(Path(self.root), path, os.replace) as staged:
+                    copyfile(file, staged)
+            else:
+                obstore.put(self._objects, path, file)
+
+    def settle(self, path: str) -> None:
+        """Make an object durable that another library wrote; an object store has done so itself."""
+        if self.is_local:
+            with naming_full_storage(self.uri(path)), naming_store_trouble(self.uri(path)):
+                for place in (Path(self.root, path), Path(self.root, path).parent):
+                    _sync(place)
 
     def download(self, path: str, file: Path) -> None:
         """Copy an object to a local file in bounded memory.
@@ -182,8 +199,9 @@ class Store:
                 raise MissingObject(f"`{self.uri(path)}` does not exist.") from None
 
 
-def _create_file(root: Path, path: str, data: bytes) -> None:
-    """A file that is seen only whole, and once it is seen would survive a loss of power."""
+@contextmanager
+def _durable(root: Path, path: str, move: Callable[[Path, Path], None]) -> Iterator[Path]:
+    """Yield where to write a file that is seen only whole, and once it is seen would survive a loss of power."""
     if ".." in PurePosixPath(path).parts or path.startswith("/"):
         raise StoreRefused(f"`{path}` is no path below `{root}`.")
     file = root / path
@@ -191,19 +209,17 @@ def _create_file(root: Path, path: str, data: bytes) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     staged = file.with_name(f".{file.name}.{uuid4().hex}")
     try:
-        with staged.open("xb") as opened:
-            opened.write(data)
-            opened.flush()
-            os.fsync(opened.fileno())
-        os.link(staged, file)
+        yield staged
+        _sync(staged)
+        move(staged, file)
     finally:
         staged.unlink(missing_ok=True)
     for folder in (file.parent, *(one.parent for one in new_folders)):
-        _sync_folder(folder)
+        _sync(folder)
 
 
-def _sync_folder(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY)
+def _sync(place: Path) -> None:
+    opened = os.open(place, os.O_RDONLY)
     try:
         os.fsync(opened)
     finally:

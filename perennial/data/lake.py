@@ -74,13 +74,17 @@ def append(
     schema = Schema.from_arrow(reader.schema.append(pa.field(partition_by, pa.string())))
     address = workspace.table(table)
     with naming_full_storage(address), naming_store_trouble(address), _naming_rivals(address):
-        held = _open(workspace, table) or _create(workspace, table, schema, partition_by)
+        held = _open(workspace, table)
+        known = held.version() if held else -1
+        held = held or _create(workspace, table, schema, partition_by)
         _add_columns(held, schema)
         if held.transaction_version(partition) is None:  # asked of the snapshot that is committed to
             with TemporaryDirectory(prefix="perennial-") as folder:
                 added = _store(workspace, table, reader, schema, partition_by, partition, Path(folder))
             _commit(held, added, partition_by, partition)
             held.update_incremental()
+        for commit in range(known + 1, held.version() + 1):
+            workspace.store.settle(f"{_place(workspace, table)}/_delta_log/{commit:020d}.json")
         return int(held.version())
 
 
@@ -104,7 +108,7 @@ def files(workspace: Workspace, table: str, partition_by: str, partitions: Seque
         if uris is None:
             raise MissingPartition(
                 f"`{workspace.table(table)}` has no partition `{partition}`, which the journal of "
-                f"`{workspace.use_case.slug}` names. Restore the table from a backup, or build the partition again."
+                f"`{workspace.use_case.slug}` names. Restore the table from a backup."
             )
         found.extend(uris)
     for one in found:
@@ -126,8 +130,12 @@ def _check_bytes(file: Path) -> None:
     if _digest(file, about.st_mtime_ns, about.st_size)[:_DIGITS] != file.stem:
         raise DamagedPartition(
             f"`{file}` does not have the bytes that were written: its digest is no longer its name. Nothing was read. "
-            "Restore the file from a backup, or build the partition again."
+            "Restore the file from a backup."
         )
+
+
+def _place(workspace: Workspace, table: str) -> str:
+    return f"lake/{workspace.use_case.slug}/{table}"
 
 
 def _folder(partition_by: str, partition: str) -> str:
@@ -185,7 +193,7 @@ def _store(
     if not count:
         return []
     path = f"{_folder(partition_by, partition)}/{digest_file(file)[:_DIGITS]}.parquet"
-    workspace.store.upload(f"lake/{workspace.use_case.slug}/{table}/{path}", file)
+    workspace.store.upload(f"{_place(workspace, table)}/{path}", file)
     about = file.stat()
     statistics = json.dumps({"numRecords": count})
     return [AddAction(path, about.st_size, {partition_by: partition}, int(about.st_mtime * 1000), True, statistics)]

@@ -73,35 +73,52 @@ def test_nothing_is_written_outside_the_root(tmp_path: Path, path: str) -> None:
     assert {one.name for one in tmp_path.rglob("*") if one.is_file() and "root" not in one.parts} == set()
 
 
-def test_a_created_file_is_on_disk_before_it_is_seen_and_its_folders_before_it_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def write(how: str, store: Store, path: str, data: bytes) -> None:
+    """Create, put or upload an object."""
+    if how == "upload":
+        file = Path(store.root).with_name("given")
+        file.write_bytes(data)
+        store.upload(path, file)
+    else:
+        getattr(store, how)(path, data)
+
+
+writes = pytest.mark.parametrize("how", ["create", "put", "upload"])
+
+
+@writes
+def test_a_file_is_on_disk_before_it_is_seen_and_its_folders_before_it_is_reported(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    root = tmp_path / "root"
+    store = Store(str(root))
     synced: list[str] = []
     really = os.fsync
 
     def fsync(opened: int) -> None:
-        place = str(Path(f"/proc/self/fd/{opened}").readlink()).removeprefix(str(tmp_path))
-        synced.append(place if Path(f"{tmp_path}{place}").is_dir() else "data")
-        assert (tmp_path / "j/shop/1.json").exists() == (synced[-1] != "data")
+        place = str(Path(f"/proc/self/fd/{opened}").readlink()).removeprefix(str(root))
+        synced.append(place if Path(f"{root}{place}").is_dir() else "data")
+        assert (root / "j/shop/1.json").exists() == (synced[-1] != "data")
         really(opened)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    Store(str(tmp_path)).create("j/shop/1.json", b"{}")
+    write(how, store, "j/shop/1.json", b"{}")
     assert synced[0] == "data"
     assert set(synced[1:]) == {"", "/j", "/j/shop"}
 
 
-def test_what_cannot_be_made_durable_is_not_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@writes
+def test_what_cannot_be_made_durable_is_not_written(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(_: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    store = Store(str(tmp_path))
+    store = Store(str(tmp_path / "root"))
     with monkeypatch.context() as broken:
         broken.setattr(os, "fsync", fails)
         with pytest.raises(OSError, match="Input/output"):
-            store.create("j/1.json", b"{}")
-    assert list((tmp_path / "j").iterdir()) == []
-    store.create("j/1.json", b"{}")
+            write(how, store, "j/1.json", b"{}")
+    assert list((tmp_path / "root/j").iterdir()) == []
+    write(how, store, "j/1.json", b"{}")
 
 
 def test_a_file_that_is_not_created_yet_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

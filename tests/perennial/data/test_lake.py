@@ -1,3 +1,4 @@
+import os
 import random
 import threading
 import warnings
@@ -77,6 +78,21 @@ def test_a_column_keeps_its_type(ws: Workspace) -> None:
     with pytest.raises(lake.RetypedColumn, match="`a` as long, and the new rows as string"):
         lake.append(ws, "t", pa.table({"a": ["1"]}), "part", "two")
     assert lake.version(ws, "t") == 1
+
+
+def test_what_was_appended_survives_a_loss_of_power(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, really = set[str](), os.fsync
+
+    def fsync(opened: int) -> None:
+        synced.add(Path(f"/proc/self/fd/{opened}").readlink().name)
+        really(opened)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for month in ("2024-01", "2024-02"):
+        lake.append(ws, "t", ROWS, "part", month)
+    written = {one.name for one in Path(ws.table("t")).rglob("*.json")}
+    assert len(written) == 3
+    assert written < synced
 
 
 def test_of_many_writers_of_one_partition_one_wins(ws: Workspace) -> None:
