@@ -13,7 +13,7 @@ from perennial.errors import PerennialError
 
 
 def now() -> datetime:
-    """Read the wall clock, for what is started by hand outside of a flow; nothing else reads it."""
+    """Read the wall clock, which flows do nowhere else; what they compute is as of a moment that they are told."""
     return datetime.now(UTC)
 
 
