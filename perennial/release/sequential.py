@@ -94,5 +94,4 @@ def _wealth_of(bets: Vector, gains: Vector) -> Vector:
 
 
 def _mean_of_wealth(logs: Vector) -> float:
-    most = float(logs.max())
-    return most + float(np.log(np.exp(logs - most).mean()))
+    return float(np.logaddexp.reduce(logs)) - log(len(logs))
