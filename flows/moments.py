@@ -14,11 +14,14 @@ class NotYet(Permanent):
 
 
 def until_now(moment: datetime) -> datetime:
-    """Return a moment in UTC, which it is where it names no zone.
+    """Return a moment in UTC, which it is where it names no zone, as a `datetime` of Python's own.
+
+    Prefect gives pendulum's, whose differences cannot be divided by a `timedelta`.
 
     Raises:
         NotYet: It is in the future.
     """
+    moment = datetime.fromisoformat(moment.isoformat())
     moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     if moment > now() + CLOCKS_DIFFER:
         raise NotYet(

@@ -11,6 +11,7 @@ from prefect.runtime import flow_run
 from blocks.documents import using
 from flows.moments import CLOCKS_DIFFER, NotYet, until_now
 from flows.occasion import occasion
+from perennial.settings import Settings
 from perennial.workspace import Workspace
 from tasks.tagging import tag_run
 from tests.builders import make_use_case
@@ -32,6 +33,16 @@ def test_clocks_may_differ_a_little_and_without_a_zone_it_is_utc() -> None:
     soon = datetime.now(UTC) + CLOCKS_DIFFER / 2
     assert until_now(soon) == soon
     assert until_now(datetime(2024, 5, 1)) == datetime(2024, 5, 1, tzinfo=UTC)  # noqa: DTZ001
+
+
+@flow
+def begun(settings: Settings) -> datetime:
+    with using(settings), occasion("shop-returns") as this:
+        return this.as_of
+
+
+def test_the_moment_of_a_run_that_names_none_is_a_plain_datetime(server: None, ws: Workspace) -> None:
+    assert type(begun(ws.settings)) is datetime
 
 
 @flow
