@@ -97,7 +97,8 @@ def _of_model(one: "AskedAnswer", why: "Contributions | None") -> list[Renderabl
         return [_values("what the model saw", one.features), Text(gone, style="yellow")]
     unused = [name for name in one.features if name not in why.features]
     ordered = sorted(why.features, key=lambda name: -abs(why.features[name])) + unused
-    table = _values("what the model saw", {name: one.features[name] for name in ordered}, why.features, why.unit)
+    shown = {name: _as_seen(one.features[name], name in why.unseen) for name in ordered}
+    table = _values("what the model saw", shown, why.features, why.unit)
     total = why.base + sum(why.features.values())
     return [table, Text(f"Without any of it {why.base:+.4f}; together {total:+.4f} {why.unit}.", style="dim")]
 
@@ -112,6 +113,10 @@ def _values(title: str, values: dict[str, Any], added: dict[str, float] | None =
     for name, value in values.items():
         table.add_row(Text(name), Text(_plain(value)), *([_bar(added.get(name, 0.0), most)] if added else []))
     return table
+
+
+def _as_seen(value: Any, is_unseen: bool) -> Any:
+    return f"missing: it does not know `{value}`" if is_unseen else value
 
 
 def _bar(value: float, most: float) -> Text:

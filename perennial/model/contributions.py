@@ -20,6 +20,8 @@ class Contributions(Frozen):
     base: float
     """Before any feature is known."""
     features: dict[str, float]
+    unseen: tuple[str, ...] = ()
+    """Features with a category that was rare or absent when the model was fitted: to it the value is missing."""
 
 
 def contributions(model: Model, rows: Sequence[Mapping[str, Any]]) -> list[Contributions]:
@@ -47,6 +49,7 @@ def contributions(model: Model, rows: Sequence[Mapping[str, Any]]) -> list[Contr
             unit="log odds" if in_odds else "score",
             base=parts[-1],
             features=dict(zip(encoder.features, parts, strict=False)),
+            unseen=tuple(name for name, known in encoder.categories.items() if row[name] not in (None, *known)),
         )
-        for parts in model.fitted.contributions(matrix).tolist()
+        for row, parts in zip(rows, model.fitted.contributions(matrix).tolist(), strict=True)
     ]

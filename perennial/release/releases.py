@@ -64,9 +64,10 @@ def release(ws: Workspace, judged: Judged, as_of: datetime) -> Released:
 def rollback(ws: Workspace, reason: str, as_of: datetime) -> Released:
     """Withdraw the champion and release again the last earlier version that has served well and still loads.
 
-    It has passed the gate, and has answered in good health where the use case answers online (`release.served`), or
-    else has written predictions. Versions that were withdrawn before are passed over. A champion that was released for
-    a later moment, by mistake, is withdrawn too. Asking again for the same reason and moment returns the same release.
+    It has passed the gate, and has answered in good health where the use case answers online (`release.served`); where
+    it does not, or did not yet, it has written predictions. Versions that were withdrawn before are passed over. A
+    champion that was released for a later moment, by mistake, is withdrawn too. Asking again for the same reason and
+    moment returns the same release.
 
     Raises:
         NoWayBack: There is no such version; the champion stays.
@@ -209,18 +210,28 @@ def last_good(ws: Workspace, state: State) -> Released:
 
 
 def _proof(ws: Workspace) -> str:
-    return "answered in good health" if ws.use_case.serving else "has written predictions"
+    online = "answered in good health, or wrote predictions before any did"
+    return online if ws.use_case.serving else "has written predictions"
 
 
 def _earlier_good(ws: Workspace, state: State, champion: Released) -> Iterator[Released]:
     by_number = {one.number: one for one in state.released}
     seen = {by_number[one.withdraws].model for one in state.released if one.withdraws} | {champion.model}
     passed = {one.model for one in state.judged if one.verdict.answer is Answer.PASS}
-    served = set(state.served) if ws.use_case.serving else {one.release for one in state.predicted}
+    served = _served(ws, state)
     for one in reversed(state.released):
         if one.model in passed and one.number in served and one.model not in seen:
             seen.add(one.model)
             yield one
+
+
+def _served(ws: Workspace, state: State) -> set[int]:
+    """Releases with good evidence: good health online, or predictions where nothing answered online before."""
+    scored = {one.release for one in state.predicted}
+    if not ws.use_case.serving:
+        return scored
+    first = min(state.served, default=len(state.released) + 1)
+    return {*state.served, *(one for one in scored if one < first)}
 
 
 def next_release(

@@ -45,3 +45,11 @@ def test_a_column_that_the_label_does_not_know_adds_little(name: str):
 def test_a_feature_that_was_not_logged_is_named():
     with pytest.raises(KeyError, match="colour"):
         contributions(make_model("ridge", "regression"), [{"size": 1.0, "age": 3.0}])
+
+
+def test_a_category_that_the_model_does_not_know_counts_as_missing_and_is_named():
+    row = {"size": 1.0, "age": 3.0, "colour": "never seen"}
+    unseen, missing, known = contributions(make_model("xgboost", "regression"), [row, {**row, "colour": None}, ROWS[0]])
+    assert unseen.unseen == ("colour",)
+    assert unseen.features == missing.features
+    assert missing.unseen == known.unseen == ()

@@ -298,15 +298,36 @@ def test_where_nothing_served_the_champion_stays(ws: Workspace) -> None:
     assert ws.state().champion == second
 
 
-def test_online_only_good_health_is_evidence_of_service(tmp_path: Path) -> None:
+@pytest.fixture
+def online(tmp_path: Path) -> Workspace:
+    """Its releases 1 to 3 wrote predictions."""
     ws = make_use_case(tmp_path, months=(), changes={"serving": {"rollout": "direct"}})
     first = released(ws, 1, at=2)
     second = released(ws, 2, at=3, against=first)
     released(ws, 3, at=4, against=second)
-    with pytest.raises(NoWayBack, match="answered in good health"):
-        rollback(ws, "Bad.", day(5))
-    ws.journal.decide(lambda entries: ReleaseServed(release=1, answers=99, replicas=("a",)), day(5))
-    assert rollback(ws, "Bad.", day(5)).version == 1
+    return ws
+
+
+def test_once_one_answered_online_only_good_health_is_evidence_of_service(online: Workspace) -> None:
+    online.journal.decide(lambda entries: ReleaseServed(release=1, answers=99, replicas=("a",)), day(5))
+    assert rollback(online, "Bad.", day(5)).version == 1
+
+
+def test_before_any_answered_online_predictions_are_evidence_of_service(online: Workspace) -> None:
+    assert rollback(online, "Bad.", day(5)).version == 2
+
+
+def test_what_wrote_predictions_before_the_service_came_can_be_gone_back_to(online: Workspace) -> None:
+    online.journal.decide(lambda entries: ReleaseServed(release=3, answers=99, replicas=("a",)), day(5))
+    assert rollback(online, "Bad.", day(5)).version == 2
+
+
+def test_online_what_neither_answered_nor_wrote_is_not_gone_back_to(tmp_path: Path) -> None:
+    ws = make_use_case(tmp_path, months=(), changes={"serving": {"rollout": "direct"}})
+    first = released(ws, 1, at=2, wrote=False)
+    released(ws, 2, at=3, against=first)
+    with pytest.raises(NoWayBack, match="answered in good health, or wrote predictions before any did"):
+        rollback(ws, "Bad.", day(4))
 
 
 def test_one_released_for_a_later_moment_by_mistake_is_withdrawn_and_then_in_nobodys_way(ws: Workspace) -> None:
