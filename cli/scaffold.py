@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import polars as pl
@@ -15,13 +16,17 @@ from cli.inference import Found, infer, is_time, not_times, read_texts
 from cli.sizing import Sizes, sizes
 from cli.templates import features_text, use_case_text
 from perennial.data.engine import quote, quote_text
+from perennial.data.rehearsal import rehearse
 from perennial.errors import Permanent, nearest
 from perennial.periods import Every, Period, parse_duration, periods_between
 from perennial.settings import Settings
 from perennial.use_case import is_slug
+from perennial.workspace import Workspace
 
 _FEW = 50
 _NAME = r"[A-Za-z_][A-Za-z0-9_]{0,62}"
+_SEPARATORS = (";", "\t", "|")
+"""Of the files of others, which are asked for in commas."""
 _POSITIVE = ("1", "true", "yes", "y", "t", "positive")
 
 
@@ -105,10 +110,25 @@ def scaffold(
     _require(not folder.exists(), f"`{folder}` exists already, and nothing in it was changed. Choose another name.")
     _require(csv.is_file(), f"`{csv}` is no file. Give the path of a CSV file with one line of column names.")
     draft = _draft(slug, csv, key, event_time, label, label_after, every, settings)
-    folder.mkdir(parents=True)
-    (folder / "use_case.yaml").write_text(use_case_text(draft), encoding="utf-8")
-    (folder / "features.sql").write_text(features_text(draft), encoding="utf-8")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".new-", dir=folder.parent) as beside:
+        made = Path(beside) / slug
+        made.mkdir()
+        (made / "use_case.yaml").write_text(use_case_text(draft), encoding="utf-8")
+        (made / "features.sql").write_text(features_text(draft), encoding="utf-8")
+        _require_whole(slug, settings.model_copy(update={"use_cases": beside}))
+        made.rename(folder)
     return draft
+
+
+def _require_whole(slug: str, settings: Settings) -> None:
+    """Refuse what `perennial check` would, before it is anywhere where others would stumble over it."""
+    try:
+        rehearse(Workspace.open(slug, settings))
+    except Permanent as error:
+        raise CannotScaffold(
+            f"What these columns give is no use case, and nothing was written: {error} Rename the column in the CSV."
+        ) from None
 
 
 def _draft(
@@ -216,6 +236,11 @@ def _periods(first: datetime, last: datetime, every: Every) -> list[Period]:
 
 
 def _unfit(csv: Path, name: str) -> str:
+    if separator := next((one for one in _SEPARATORS if one in name), None):
+        return (
+            f"`{csv}` has a column `{name}`: its values seem to be separated by {separator!r}. Write it with commas; or "
+            "let `new` write the use case from a sample with commas, and declare `delimiter` under `read` then."
+        )
     better = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_").lower()
     better = better if better[:1].isalpha() else f"c_{better}"
     return (

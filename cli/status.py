@@ -71,7 +71,8 @@ def draw(status: dict[str, Any], primary: str) -> RenderableType:
     if measured:
         found = measured.performance.get(primary)
         value = show_value(found.value if found else None)
-        lines.add_row("measured", f"{measured.period}: {primary} {value} on {measured.labels:,} labels")
+        labels = found.rows if found else 0
+        lines.add_row("measured", f"{measured.period}: {primary} {value} on {labels:,} mature labels")
         for one in finding_lines(measured):
             lines.add_row("", one)
     if status["decided"]:

@@ -173,3 +173,20 @@ def test_too_many_misfits_of_the_event_time_are_refused_with_the_first(tmp_path:
     rows = [{**row, "at": "soon"} if number in (4, 5, 6) else row for number, row in enumerate(ROWS)]
     with pytest.raises(CannotScaffold, match="row 5 has `soon`, as one of 3 of 144 rows"):
         make(tmp_path, rows)
+
+
+@pytest.mark.parametrize("taken", ["known_at", "score"])
+def test_a_column_with_a_name_that_means_something_is_refused_before_anything_is_written(
+    taken: str, tmp_path: Path
+) -> None:
+    rows = [{**{name: value for name, value in one.items() if name != "price"}, taken: one["price"]} for one in ROWS]
+    with pytest.raises(CannotScaffold, match=f"nothing was written: (?s:.*){taken}"):
+        make(tmp_path, rows)
+    assert list((tmp_path / "use_cases").iterdir()) == []
+
+
+def test_another_separator_is_named(tmp_path: Path) -> None:
+    path, settings = write(tmp_path)
+    path.write_text(path.read_text().replace(",", ";"))
+    with pytest.raises(CannotScaffold, match="seem to be separated by ';'"):
+        scaffold("came-back", path, ("no",), "at", "came_back", "7d", None, settings)
