@@ -23,7 +23,7 @@ from serving.following import Log, Status, Target, rollout_of
 from serving.loading import Loaded, load, refresh
 from serving.reporting import Tally
 from serving.shadowing import Shadow
-from serving.telling import tell
+from serving.telling import Trouble, tell
 from serving.versions import Loader, Versions
 
 EVERY = 0.5
@@ -76,7 +76,7 @@ class Replica:
         self._newest: Target | None = None
         self._versions = Versions(ws, loader, clock)
         self._loading: dict[tuple[int, int], Thread] = {}
-        self._trouble: str | None = None
+        self._journal = Trouble("journal.not-followed", replica=self.name)
         self._has_looked = False
         self._followed = self._made = monotonic()
         self._swap = Lock()
@@ -105,12 +105,20 @@ class Replica:
         return self._lineup is not None
 
     @property
+    def trouble(self) -> str | None:
+        """Why the journal cannot be followed now; it answers with what it had."""
+        return self._journal.now
+
+    @property
+    def followed(self) -> float:
+        """Seconds since the journal was last followed."""
+        return monotonic() - self._followed
+
+    @property
     def status(self) -> Status:
         """What answers now, and what stands in the way of something newer."""
         lineup, newest = self._lineup, self._newest
         return Status(
-            replica=self.name,
-            ready=lineup is not None,
             head=newest.head if newest else 0,
             release=lineup.release if lineup else None,
             model=lineup.champion.model if lineup else None,
@@ -118,9 +126,7 @@ class Replica:
             rollout=lineup.trial.number if lineup and lineup.trial else None,
             refused=dict(self._versions.refused),
             waiting=dict(self._versions.waiting),
-            trouble=self._trouble,
             features_at=lineup.champion.features.as_of if lineup else None,
-            followed=monotonic() - self._followed,
         )
 
     def report(self, ended: bool = False) -> Report:
@@ -176,11 +182,15 @@ class Replica:
     def follow_once(self) -> None:
         """Look at the journal, and begin to load what it asks for newly. A load that takes long holds up nothing."""
         try:
-            state = self.ws.state()
+            self._look()
         except Exception as error:
-            self._trouble = f"{type(error).__name__}: {error}"
-            return
-        self._trouble, self._followed = None, monotonic()
+            self._journal.heard(error)
+        else:
+            self._journal.heard(None)
+            self._followed = monotonic()
+
+    def _look(self) -> None:
+        state = self.ws.state()
         if state.champion is None:
             self._has_looked = True
             return
