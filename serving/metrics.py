@@ -13,8 +13,8 @@ from typing import Any
 from perennial.release.reports import BUCKETS_MS, Report
 from serving.answers import Answer
 from serving.gathering import Gathered
+from serving.settings import SHARED
 
-MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = tuple(one / 1000 for one in BUCKETS_MS)
 _SCORES = {
@@ -114,7 +114,7 @@ class Metrics:
         from prometheus_client import CollectorRegistry, generate_latest
         from prometheus_client.multiprocess import MultiProcessCollector
 
-        if not os.environ.get(MULTIPROCESS):
+        if not os.environ.get(SHARED):
             return bytes(generate_latest(self.registry))
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
@@ -123,7 +123,7 @@ class Metrics:
 
 def forget(pid: int) -> None:
     """Remove the gauges of a process that ended; its counts stay. For whoever started it."""
-    if os.environ.get(MULTIPROCESS):
+    if os.environ.get(SHARED):
         from prometheus_client.multiprocess import mark_process_dead
 
         mark_process_dead(pid)  # type: ignore[no-untyped-call]
