@@ -99,17 +99,15 @@ def read_segment(use_case: UseCase, data: bytes) -> pa.Table:
     What such a segment does not say of an answer is null, and values of another type become those of the present one.
 
     Raises:
-        UnreadSegment: It is no segment, lacks a key, or has a value that the present type cannot hold.
+        UnreadSegment: It is no segment, lacks a key or the version, or has a value that the present type cannot hold.
     """
     schema = _schema(use_case)
     try:
         with pa.ipc.open_stream(data) as stream:
             rows = stream.read_all()
-        missing = {**_ORIGIN, **_REQUEST}.keys() - rows.column_names
-        return pa.table(
-            [pa.nulls(len(rows), one.type) if one.name in missing else rows[one.name].cast(one.type) for one in schema],
-            schema=schema,
-        )
+        missing = {**_ORIGIN, **_REQUEST}.keys() - {"model_version", *rows.column_names}
+        columns = [pa.nulls(len(rows), one.type) if one.name in missing else rows[one.name] for one in schema]
+        return pa.table(columns, schema=schema)
     except (pa.ArrowException, KeyError, OSError) as error:
         raise UnreadSegment(f"{type(error).__name__}: {error}") from error
 

@@ -117,19 +117,20 @@ def test_segments_of_other_code_or_another_declaration_are_collected_as_far_as_t
 
 def test_what_cannot_be_read_is_set_aside_and_all_else_is_collected(shop: Shop) -> None:
     kept = {}
-    for replica, change in (("a", lambda rows: rows.drop_columns(["order_id"])), ("b", with_key([1], [2], [3]))):
+    lacking = [lambda rows, name=name: rows.drop_columns([name]) for name in ("order_id", "model_version")]
+    for replica, change in zip("abc", [*lacking, with_key([1], [2], [3])], strict=True):
         path = log(shop.ws, replica, 1)
         kept[path] = rewrite(shop.ws, path, change)
-    torn = log(shop.ws, "c", 1)
+    torn = log(shop.ws, "d", 1)
     kept[torn] = shop.ws.store.get(torn)[:-2000]
     shop.ws.store.put(torn, kept[torn])
-    garbage = segment_path(shop.ws, "d", 1)
+    garbage = segment_path(shop.ws, "e", 1)
     kept[garbage] = b"no segment"
     shop.ws.store.create(garbage, kept[garbage])
-    log(shop.ws, "e", 1)
-    with pytest.raises(SegmentsSetAside, match="4 segments of answers cannot be read"):
+    log(shop.ws, "f", 1)
+    with pytest.raises(SegmentsSetAside, match="5 segments of answers cannot be read"):
         collect_answers(shop.ws, JUNE)
-    assert collected_ids(shop.ws) == [f"e-1-{place}/0" for place in range(3)]
+    assert collected_ids(shop.ws) == [f"f-1-{place}/0" for place in range(3)]
     assert {path: shop.ws.store.get(aside_path(shop.ws, path)) for path in kept} == kept
     assert shop.ws.store.list(log_folder(shop.ws)) == [] and collect_answers(shop.ws, JUNE) is None
 
