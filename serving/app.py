@@ -191,7 +191,8 @@ class Service:
             try:
                 self._metrics.flush()
                 is_ready = self._replica.is_ready and not self.draining
-                self._metrics.replica(self._replica.report(), is_ready, self._scoring.lanes.waiting, self._clock())
+                told, waiting = self._replica.report(), self._scoring.lanes.waiting
+                self._metrics.replica(told, is_ready, self._replica.followed, waiting, self._clock())
             except Exception as error:
                 self._log.write("gauges.failed", "error", error=_named(error))
             await asyncio.sleep(EVERY)

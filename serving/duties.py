@@ -1,7 +1,7 @@
 """What is done beside answering, in a process of its own: the guard every second, the collector when it is time.
 
-Any number of these processes may run, on any machine; each step is one record of the journal. The guard waits for
-nothing else: it has a thread and a view of the journal of its own, and labels are looked at in another thread.
+Any number of these processes may run, on any machine; each step is one record of the journal. The guard has a thread of
+its own, and labels are looked at in another; these two share a view of the journal, and the rest has another view.
 """
 
 import os
@@ -20,7 +20,7 @@ from serving.clock import now
 from serving.lean import do_without, leave
 from serving.parents import end_with_parent
 from serving.settings import read_settings
-from serving.telling import tell
+from serving.telling import Trouble, tell
 
 GUARD, SETTLE, COLLECT, AUDIT = 1.0, 1.0, 5.0, 60.0
 """Seconds between two rounds of each while something new is on its way."""
@@ -39,7 +39,7 @@ class Duty:
         self._name, self._do = name, do
         self._every, self._calm = every, calm
         self._next, self._last = monotonic() + every, monotonic()
-        self._said = ""
+        self._trouble = Trouble(f"{name}.failed")
 
     def turn(self, ws: Workspace, is_calm: Callable[[Workspace], bool]) -> None:
         """Do it if it is time."""
@@ -52,14 +52,12 @@ class Duty:
 
     def _try(self, ws: Workspace) -> None:
         try:
-            done, said = self._do(ws, now()), ""
+            done = self._do(ws, now())
             if done is not None:
                 tell(f"{self._name}.done", record=getattr(done, "record", done).model_dump(mode="json"))
+            self._trouble.heard(None)
         except Exception as error:
-            said = f"{type(error).__name__}: {error}"
-            if said != self._said:
-                tell(f"{self._name}.failed", error=said)
-        self._said = said
+            self._trouble.heard(error)
 
 
 class Calm:

@@ -26,8 +26,6 @@ class Log(Protocol):
 class Status:
     """What a replica can say of itself at once."""
 
-    replica: str
-    ready: bool
     head: int
     release: int | None
     model: str | None
@@ -35,11 +33,7 @@ class Status:
     rollout: int | None
     refused: dict[str, str]
     waiting: dict[str, str]
-    trouble: str | None
-    """Why the journal cannot be followed now; it answers with what it had."""
     features_at: datetime | None
-    followed: float
-    """Seconds since the journal was last read."""
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,9 @@ from typing import NamedTuple
 from perennial.release.answer_rows import log_folder, segment_path
 from perennial.release.reports import read_reports, write_report
 from perennial.workspace import Workspace
+from serving.settings import SHARED
 from serving.telling import tell
 
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""Variable with the folder that the processes of one service share."""
 _FORM = struct.Struct("<5q")
 
 
@@ -37,7 +36,7 @@ class Ledger:
     """The file of one replica; without a folder it keeps nothing."""
 
     def __init__(self, replica: str, variables: Mapping[str, str] = os.environ) -> None:
-        folder = variables.get(FOLDER)
+        folder = variables.get(SHARED)
         self._memory: mmap.mmap | None = None
         if folder:
             with Path(folder, f"{replica}.{os.getpid()}.ledger").open("w+b") as file:
@@ -63,7 +62,7 @@ def settle(ws: Workspace, variables: Mapping[str, str] = os.environ) -> None:
 
 
 def _left_behind(variables: Mapping[str, str]) -> Iterator[tuple[Path, str, Standing]]:
-    folder = variables.get(FOLDER)
+    folder = variables.get(SHARED)
     for path in sorted(Path(folder).glob("*.ledger")) if folder else ():
         replica, pid, _ = path.name.split(".")
         if not _lives(int(pid)):

@@ -13,8 +13,8 @@ from typing import Any
 from perennial.release.reports import BUCKETS_MS, Report
 from serving.answers import Answer
 from serving.gathering import Gathered
+from serving.settings import SHARED
 
-MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = tuple(one / 1000 for one in BUCKETS_MS)
 _SCORES = {
@@ -56,6 +56,7 @@ class Metrics:
             Gauge, "features_known_until_timestamp_seconds", "Moment up to which online features know the lake.", **live
         )
         self._features_age = named(Gauge, "features_age_seconds", "How old that moment is.", **live)
+        self._followed = named(Gauge, "journal_age_seconds", "Since the journal was last followed.", **live)
         self._lag = named(Gauge, "log_lag_rows", "Rows answered and not yet in the log for good.", **live)
         self._dropped = named(Gauge, "log_dropped_rows", "Rows answered and never logged.", **live)
         self._waiting = named(Gauge, "waiting_rows", "Rows that wait for the scoring thread.", **live)
@@ -96,12 +97,13 @@ class Metrics:
         """Let others see what was counted so far; to be called where it is counted."""
         self._gathered.flush()
 
-    def replica(self, report: Report, ready: bool, waiting: int, now: datetime) -> None:
+    def replica(self, report: Report, ready: bool, followed: float, waiting: int, now: datetime) -> None:
         """Set the gauges to what the replica says of itself."""
         self._release.set(report.release or 0)
         if report.features_at is not None:
             self._features_at.set(report.features_at.timestamp())
             self._features_age.set((now - report.features_at).total_seconds())
+        self._followed.set(followed)
         self._lag.set(max(0, report.answered - report.logged - report.dropped))
         self._dropped.set(report.dropped)
         self._waiting.set(waiting)
@@ -112,7 +114,7 @@ class Metrics:
         from prometheus_client import CollectorRegistry, generate_latest
         from prometheus_client.multiprocess import MultiProcessCollector
 
-        if not os.environ.get(MULTIPROCESS):
+        if not os.environ.get(SHARED):
             return bytes(generate_latest(self.registry))
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
@@ -121,7 +123,7 @@ class Metrics:
 
 def forget(pid: int) -> None:
     """Remove the gauges of a process that ended; its counts stay. For whoever started it."""
-    if os.environ.get(MULTIPROCESS):
+    if os.environ.get(SHARED):
         from prometheus_client.multiprocess import mark_process_dead
 
         mark_process_dead(pid)  # type: ignore[no-untyped-call]

@@ -4,7 +4,7 @@ A version is loaded beside the one that answers; whatever fails on the way, that
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from threading import Event, Lock, Thread
 from time import monotonic
@@ -20,16 +20,15 @@ from serving.answers import Answer, Question
 from serving.arms import STEADY
 from serving.clock import now
 from serving.following import Log, Status, Target, rollout_of
-from serving.loading import Loaded, load, refresh
+from serving.freshness import Freshness
+from serving.loading import Loaded, load
 from serving.reporting import Tally
 from serving.shadowing import Shadow
-from serving.telling import tell
+from serving.telling import Trouble, tell
 from serving.versions import Loader, Versions
 
 EVERY = 0.5
 """Seconds between two looks at the journal."""
-FRESH = 300.0
-"""Seconds after which features are made anew although no delivery came: rows become known with time."""
 LAST = 2.0
 """Seconds that a look at the journal has to come to its end when the replica ends."""
 
@@ -76,9 +75,10 @@ class Replica:
         self._newest: Target | None = None
         self._versions = Versions(ws, loader, clock)
         self._loading: dict[tuple[int, int], Thread] = {}
-        self._trouble: str | None = None
+        self._journal = Trouble("journal.not-followed", replica=self.name)
+        self._freshness = Freshness(ws, self.name, clock)
         self._has_looked = False
-        self._followed = self._made = monotonic()
+        self._followed = monotonic()
         self._swap = Lock()
         self._ending = Event()
         self._follower = Thread(target=self._follow, name="following", daemon=True)
@@ -105,12 +105,20 @@ class Replica:
         return self._lineup is not None
 
     @property
+    def trouble(self) -> str | None:
+        """Why the journal cannot be followed now, or features not be made anew; it answers with what it had."""
+        return self._journal.now or self._freshness.trouble.now
+
+    @property
+    def followed(self) -> float:
+        """Seconds since the journal was last followed."""
+        return monotonic() - self._followed
+
+    @property
     def status(self) -> Status:
         """What answers now, and what stands in the way of something newer."""
         lineup, newest = self._lineup, self._newest
         return Status(
-            replica=self.name,
-            ready=lineup is not None,
             head=newest.head if newest else 0,
             release=lineup.release if lineup else None,
             model=lineup.champion.model if lineup else None,
@@ -118,32 +126,22 @@ class Replica:
             rollout=lineup.trial.number if lineup and lineup.trial else None,
             refused=dict(self._versions.refused),
             waiting=dict(self._versions.waiting),
-            trouble=self._trouble,
             features_at=lineup.champion.features.as_of if lineup else None,
-            followed=monotonic() - self._followed,
         )
 
     def report(self, ended: bool = False) -> Report:
         """Return what it says of itself to whoever judges a release."""
-        status = self.status
         return Report(
             replica=self.name,
             address=self.address,
             started_at=self._started_at,
             at=self._clock(),
             ended=ended,
-            head=status.head,
-            release=status.release,
-            model=status.model,
-            version=status.version,
-            rollout=status.rollout,
-            refused=status.refused,
-            waiting=status.waiting,
             counts=dict(self.tally.counts()),
             answered=self._log.answered,
             logged=self._log.logged,
             dropped=self._log.dropped,
-            features_at=status.features_at,
+            **asdict(self.status),
         )
 
     def lane(self, key: str) -> int:
@@ -176,11 +174,15 @@ class Replica:
     def follow_once(self) -> None:
         """Look at the journal, and begin to load what it asks for newly. A load that takes long holds up nothing."""
         try:
-            state = self.ws.state()
+            self._look()
         except Exception as error:
-            self._trouble = f"{type(error).__name__}: {error}"
-            return
-        self._trouble, self._followed = None, monotonic()
+            self._journal.heard(error)
+        else:
+            self._journal.heard(None)
+            self._followed = monotonic()
+
+    def _look(self) -> None:
+        state = self.ws.state()
         if state.champion is None:
             self._has_looked = True
             return
@@ -201,27 +203,32 @@ class Replica:
 
     def _is_wanted(self, target: Target) -> bool:
         lineup = self._lineup
+        return self._is_due(target, lineup) or bool(lineup and self._freshness.is_due(target.state, lineup))
+
+    def _is_due(self, target: Target, lineup: Lineup | None) -> bool:
+        """Whether the release or the rollout is another, or has another share, and may be tried now."""
         if lineup is None or lineup.release != target.released.number:
             return self._versions.may_try(f"release/{target.released.number}")
         number = target.rollout.started.number if target.rollout else None
         if number != (lineup.trial.number if lineup.trial else None):
             return number is None or self._versions.may_try(f"rollout/{number}")
-        if target.rollout and lineup.trial and lineup.trial.share != target.rollout.share:
-            return True
-        return lineup.champion.known != len(target.state.accepted) or monotonic() - self._made > FRESH
+        return bool(target.rollout and lineup.trial and lineup.trial.share != target.rollout.share)
 
     def _reach(self, target: Target) -> None:
-        """Swap in what was asked for: first the release, then the rollout beside it, then fresher features."""
+        """Swap in what was asked for: the release, else the rollout beside it, else fresher features."""
         lineup = self._lineup
-        if lineup is None or lineup.release != target.released.number:
-            if not self._reach_release(target) and self._lineup is None:
-                self._fall_back(target)
+        if self._is_due(target, lineup) and self._advance(target, lineup):
             return
+        if lineup and self._freshness.is_due(target.state, lineup):
+            fresher = self._freshness.refreshed(target.state, lineup)
+            if fresher:
+                self._install(target, fresher)
+
+    def _advance(self, target: Target, lineup: Lineup | None) -> bool:
+        if lineup is None or lineup.release != target.released.number:
+            return self._reach_release(target) or (self._lineup is None and self._fall_back(target))
         trial = self._trial(target, lineup)
-        if trial != lineup.trial:
-            self._install(target, replace(lineup, trial=trial))
-        elif lineup.champion.known != len(target.state.accepted) or monotonic() - self._made > FRESH:
-            self._refresh(target, lineup)
+        return trial != lineup.trial and self._install(target, replace(lineup, trial=trial))
 
     def _reach_release(self, target: Target) -> bool:
         one = target.released
@@ -231,7 +238,7 @@ class Replica:
         crashpoint("serving:between-load-and-swap")
         return self._install(target, Lineup(one.number, champion, self._clock()))
 
-    def _fall_back(self, target: Target) -> None:
+    def _fall_back(self, target: Target) -> bool:
         """At the start an older good release is better than none; the newest is tried again later."""
         state = target.state
         for one in reversed(state.released[:-1]):
@@ -239,7 +246,8 @@ class Replica:
                 continue
             champion = self._ready(state, one.model, one.version, f"release/{one.number}")
             if champion and self._install(target, Lineup(one.number, champion, self._clock())):
-                return
+                return True
+        return False
 
     def _trial(self, target: Target, lineup: Lineup) -> Trial | None:
         rollout = target.rollout
@@ -259,20 +267,6 @@ class Replica:
             if baseline is None:
                 return before
         return Trial(started.number, started.rollout, rollout.share, challenger, baseline, self._clock())
-
-    def _refresh(self, target: Target, lineup: Lineup) -> None:
-        try:
-            champion = refresh(self.ws, target.state, lineup.champion, self._clock())
-            trial = lineup.trial
-            if trial:
-                challenger = refresh(self.ws, target.state, trial.challenger, self._clock())
-                trial = replace(trial, challenger=challenger, baseline=trial.baseline and champion)
-        except Exception as error:
-            self._trouble = f"features: {type(error).__name__}: {error}"
-            tell("features.kept", replica=self.name, error=str(error))
-            return
-        if self._install(target, replace(lineup, champion=champion, trial=trial)):
-            self._made = monotonic()
 
     def _ready(self, state: State, model: str, version: int, reason: str, anew: bool = False) -> Loaded | None:
         lineup = self._lineup

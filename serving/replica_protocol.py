@@ -18,6 +18,14 @@ class AnsweringReplica(Protocol):
     def is_ready(self) -> bool:
         """Whether a version and its online features are loaded."""
 
+    @property
+    def trouble(self) -> str | None:
+        """Why it cannot follow the journal now, `None` if it does."""
+
+    @property
+    def followed(self) -> float:
+        """Seconds since it last followed the journal."""
+
     def report(self) -> Report:
         """Return what it says of itself now."""
 

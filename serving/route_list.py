@@ -112,7 +112,7 @@ class _Models:
         shown = report.model_dump(
             mode="json", include={"replica", "head", "release", "model", "version", "rollout", "refused", "features_at"}
         )
-        return _json({"use_case": self._name, **shown})
+        return _json({"use_case": self._name, **shown, "trouble": self._replica.trouble})
 
     async def server(self, _: Request) -> Response:
         from importlib.metadata import version

@@ -9,6 +9,8 @@ from perennial.errors import Permanent
 from perennial.settings import Settings
 
 MAX_BODY = 8 * 2**20
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
+"""Variable with the folder that the processes of one service share, for their metrics and ledgers; the supervisor's."""
 
 
 class ServiceRefused(Permanent):

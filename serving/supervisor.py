@@ -11,17 +11,16 @@ from tempfile import TemporaryDirectory
 from threading import Event
 from time import monotonic
 
-from serving.settings import ServiceRefused, ServiceSettings
+from serving.settings import SHARED, ServiceRefused, ServiceSettings
 from serving.telling import tell
 
 PATIENCE = (0.1, 1.0, 5.0, 15.0)
-"""Seconds until a process that died is started again, the last for ever; forgotten after a quiet minute."""
+"""Seconds until what died, or did not start, is started again, the last for ever; forgotten after a quiet minute."""
 QUIET = 60.0
 LATER = 3.0
 """Seconds that the duties leave the machine to the replicas at the start."""
 GRACE = 25.0
 """Seconds for a process to end before it is killed."""
-METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @dataclass
@@ -56,7 +55,7 @@ class Supervisor:
             signal.signal(one, lambda number, frame: self._ending.set())
         with _bound(self._settings.host, self._settings.port) as listening, TemporaryDirectory("-serving") as folder:
             host, port = listening.getsockname()[:2]
-            os.environ[METRICS] = folder
+            os.environ[SHARED] = folder
             self._children = self._declared(host, port, listening.fileno())
             where = {"use_case": self._settings.slug, "environment": self._settings.environment}
             tell("service.listening", **where, address=f"http://{host}:{port}")
@@ -80,10 +79,14 @@ class Supervisor:
             self._bury(child)
         if monotonic() < child.again:
             return
-        variables = {**self._variables, METRICS: os.environ[METRICS], "OMP_NUM_THREADS": "1"}
-        child.running = subprocess.Popen(  # noqa: S603
-            child.command, env=variables, pass_fds=(number,) if child.accepts else (), process_group=0
-        )
+        variables = {**self._variables, SHARED: os.environ[SHARED], "OMP_NUM_THREADS": "1"}
+        try:
+            child.running = subprocess.Popen(  # noqa: S603
+                child.command, env=variables, pass_fds=(number,) if child.accepts else (), process_group=0
+            )
+        except OSError as error:  # too many processes or too little memory: it may be otherwise in a while
+            tell("process.not-started", name=child.name, error=str(error), again_in=_put_off(child))
+            return
         child.started = monotonic()
         tell("process.started", name=child.name, pid=child.running.pid)
 
@@ -91,9 +94,8 @@ class Supervisor:
         assert child.running is not None
         code, pid = child.running.returncode, child.running.pid
         child.deaths = 0 if monotonic() - child.started > QUIET else child.deaths
-        wait = PATIENCE[min(child.deaths, len(PATIENCE) - 1)]
-        child.running, child.deaths, child.again = None, child.deaths + 1, monotonic() + wait
-        tell("process.died", name=child.name, pid=pid, code=code, again_in=wait)
+        child.running = None
+        tell("process.died", name=child.name, pid=pid, code=code, again_in=_put_off(child))
         from serving.metrics import forget
 
         forget(pid)
@@ -112,6 +114,13 @@ class Supervisor:
                 except subprocess.TimeoutExpired:
                     one.kill()
                     one.wait()
+
+
+def _put_off(child: Child) -> float:
+    """Count a death, and return the seconds until it is started again."""
+    wait = PATIENCE[min(child.deaths, len(PATIENCE) - 1)]
+    child.deaths, child.again = child.deaths + 1, monotonic() + wait
+    return wait
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -1,6 +1,6 @@
 """Versions that are ready to answer, or were not loaded and when to try again; it decides nothing of who answers."""
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -19,13 +19,38 @@ PATIENCE = (2.0, 5.0, 15.0, 60.0)
 Loader = Callable[[Workspace, State, str, int, datetime], Loaded]
 
 
+class Patience:
+    """When something may be tried again: the later, the more often the same part of it failed."""
+
+    def __init__(self) -> None:
+        self._failed: dict[str, tuple[int, float]] = {}
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a part of it failed when it was last tried."""
+        return bool(self._failed)
+
+    def may_try(self) -> bool:
+        """Say whether nothing failed, or long enough ago."""
+        return all(monotonic() >= again for _, again in list(self._failed.values()))
+
+    def put_off(self, part: str = "") -> None:
+        """Hear that a part failed."""
+        tries = self._failed.get(part, (0, 0.0))[0]
+        self._failed[part] = (tries + 1, monotonic() + PATIENCE[min(tries, len(PATIENCE) - 1)])
+
+    def forget(self, part: str = "") -> None:
+        """Hear that a part went well."""
+        self._failed.pop(part, None)
+
+
 class Versions:
     """Makes versions ready by a loader, keeps the last ones warm, and remembers what could not be loaded."""
 
     def __init__(self, ws: Workspace, loader: Loader, clock: Callable[[], datetime]) -> None:
         self._ws, self._loader, self._clock = ws, loader, clock
         self._warm: OrderedDict[str, Loaded] = OrderedDict()
-        self._again: dict[str, tuple[int, float]] = {}
+        self._patience: defaultdict[str, Patience] = defaultdict(Patience)
         self.refused: dict[str, str] = {}
         """Why a version is not taken on, by what it is needed for: its own fault."""
         self.waiting: dict[str, str] = {}
@@ -48,15 +73,15 @@ class Versions:
         try:
             one = at_hand.get(model) or self._loader(self._ws, state, model, version, self._clock())
         except Exception as error:
-            self._put_off(reason, error)
+            self._put_off(reason, model, error)
             return None
-        self._again.pop(reason, None)
-        self.refused, self.waiting = _without(self.refused, reason), _without(self.waiting, reason)
+        self._patience[reason].forget(model)
+        if not self._patience[reason].has_failed:
+            self.refused, self.waiting = _without(self.refused, reason), _without(self.waiting, reason)
         return replace(one, version=version)
 
-    def _put_off(self, reason: str, error: Exception) -> None:
-        tries = self._again.get(reason, (0, 0.0))[0]
-        self._again[reason] = (tries + 1, monotonic() + PATIENCE[min(tries, len(PATIENCE) - 1)])
+    def _put_off(self, reason: str, model: str, error: Exception) -> None:
+        self._patience[reason].put_off(model)
         why = {reason: f"{type(error).__name__}: {error}"}
         if isinstance(error, VersionRefused):
             self.refused, self.waiting = self.refused | why, _without(self.waiting, reason)
@@ -67,7 +92,7 @@ class Versions:
 
     def may_try(self, reason: str) -> bool:
         """Say whether something was never refused, or long enough ago."""
-        return reason not in self._again or monotonic() >= self._again[reason][1]
+        return self._patience[reason].may_try()
 
     def previous(self, state: State) -> Loaded | None:
         """Return the release that is kept warm and was not taken back, the last that answered; `None` without one."""

@@ -1,6 +1,6 @@
 """One replica as a process: accepts from a socket that it was given, and ends with its log written.
 
-`python -m serving.worker <slug> --host --port --fd` is started by the supervisor alone.
+`python -m serving.worker <slug> <host> <port> <number of the socket>` is started by the supervisor alone.
 """
 
 import gc

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from perennial.errors import Permanent
 from perennial.use_case import UseCase
 from perennial.workspace import Workspace
 
@@ -37,6 +38,10 @@ _REQUEST = {
 }
 
 
+class UnreadSegment(Permanent):
+    """A segment does not hold answers of the use case as it is declared."""
+
+
 def log_folder(ws: Workspace) -> str:
     """Return where the segments of all replicas lie below the storage root."""
     return f"serving/{ws.use_case.slug}/log"
@@ -51,6 +56,16 @@ def segment_of(path: str) -> tuple[str, int]:
     """Return replica and number of what `segment_path` gave."""
     *_, replica, name = path.split("/")
     return replica, int(name.removesuffix(".arrow"))
+
+
+def aside_folder(ws: Workspace) -> str:
+    """Return where segments that cannot be read are kept below the storage root."""
+    return f"serving/{ws.use_case.slug}/unread"
+
+
+def aside_path(ws: Workspace, path: str) -> str:
+    """Return where such a segment is kept, given where it lay."""
+    return f"{aside_folder(ws)}{path.removeprefix(log_folder(ws))}"
 
 
 def runs_of(paths: Iterable[str]) -> dict[str, tuple[tuple[int, int], ...]]:
@@ -78,10 +93,23 @@ def write_segment(use_case: UseCase, rows: Sequence[Mapping[str, Any]]) -> bytes
     return bytes(sink.getvalue().to_pybytes())
 
 
-def read_segment(data: bytes) -> pa.Table:
-    """Decode what `write_segment` gave."""
-    with pa.ipc.open_stream(data) as stream:
-        return stream.read_all()
+def read_segment(use_case: UseCase, data: bytes) -> pa.Table:
+    """Decode what `write_segment` gave, perhaps with other code, or before the declaration changed.
+
+    What such a segment does not say of an answer is null, and values of another type become those of the present one.
+
+    Raises:
+        UnreadSegment: It is no segment, lacks a key or the version, or has a value that the present type cannot hold.
+    """
+    schema = _schema(use_case)
+    try:
+        with pa.ipc.open_stream(data) as stream:
+            rows = stream.read_all()
+        missing = {**_ORIGIN, **_REQUEST}.keys() - {"model_version", *rows.column_names}
+        columns = [pa.nulls(len(rows), one.type) if one.name in missing else rows[one.name] for one in schema]
+        return pa.table(columns, schema=schema)
+    except (pa.ArrowException, KeyError, OSError) as error:
+        raise UnreadSegment(f"{type(error).__name__}: {error}") from error
 
 
 def prediction_part(use_case: UseCase, rows: pa.Table) -> pa.Table:

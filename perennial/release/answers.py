@@ -5,8 +5,9 @@ record names it. So any number of collectors may run, and each may die anywhere.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import pyarrow as pa
@@ -14,8 +15,12 @@ import pyarrow as pa
 from perennial.crashpoints import crashpoint
 from perennial.data import lake
 from perennial.digests import digest_json
+from perennial.errors import Permanent
 from perennial.records import AnswersCollected, Entry
 from perennial.release.answer_rows import (
+    UnreadSegment,
+    aside_folder,
+    aside_path,
     log_folder,
     prediction_part,
     read_segment,
@@ -25,7 +30,7 @@ from perennial.release.answer_rows import (
 )
 from perennial.release.reports import Report, by_the_store, read_reports, report_path
 from perennial.state import State
-from perennial.store import MissingObject
+from perennial.store import AlreadyThere, MissingObject
 from perennial.workspace import Workspace
 
 MOST = 2000
@@ -35,30 +40,65 @@ SILENT = timedelta(seconds=60)
 """After which a replica that took no leave counts as dead, and the report of one that did is cleared away."""
 
 
+class SegmentsSetAside(Permanent):
+    """Some segments do not hold answers of the use case; all others were collected."""
+
+
 def collect_answers(ws: Workspace, as_of: datetime) -> AnswersCollected | None:
-    """Move the segments that no record names into `predictions` and `requests`, as one partition of each.
+    """Move the segments that no record names into `predictions` and `requests`, each batch as one partition of both.
 
     Returns:
-        The record, `None` if there was nothing to move or another collector was first.
+        The last record, `None` if there was nothing to move or another collector was first.
 
     Raises:
         LakeBusy: Another writer committed at the same moment; try again.
+        SegmentsSetAside: What cannot be read was put elsewhere, and all else was moved.
     """
     found = ws.store.list(log_folder(ws))
     state = ws.state()
     named = _named(found, state)
     for path in named:
         ws.store.delete(path)
-    segments = [path for path in found if path not in named][:MOST]
-    gone = _gone(ws, state, as_of, segments)
-    if not segments and not gone:
-        return None
+    waiting = [path for path in found if path not in named]
+    gone, record, aside = _gone(ws, state, as_of, waiting), None, list[str]()
+    for first in range(0, max(len(waiting), 1), MOST):
+        rows = _rows(ws, waiting[first : first + MOST], aside)
+        record = _collect(ws, rows, [] if first else gone, as_of) or record
+    if aside:
+        raise SegmentsSetAside(
+            f"`{ws.use_case.slug}`: {len(aside)} segments of answers cannot be read and now lie below "
+            f"`{aside_folder(ws)}`. {aside[0]} All others were collected. Once the declaration fits them, move them "
+            f"back below `{log_folder(ws)}`."
+        )
+    return record
+
+
+def _rows(ws: Workspace, segments: Sequence[str], aside: list[str]) -> dict[str, pa.Table]:
+    """Return what some segments hold; nothing if another collector has recorded and deleted one meanwhile."""
+    rows = {}
     try:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            rows = [read_segment(data) for data in pool.map(ws.store.get, segments)]
+            held = list(pool.map(ws.store.get, segments))
     except MissingObject:
-        return None  # another collector has recorded and deleted it meanwhile
-    record = _record(ws, segments, rows, [_kept(one, state) for one in gone])
+        return {}
+    for path, data in zip(segments, held, strict=True):
+        try:
+            rows[path] = read_segment(ws.use_case, data)
+        except UnreadSegment as error:
+            with suppress(AlreadyThere):
+                ws.store.create(aside_path(ws, path), data)
+            ws.store.delete(path)
+            aside.append(f"`{path}`: {error}")
+    return rows
+
+
+def _collect(
+    ws: Workspace, rows: Mapping[str, pa.Table], gone: Sequence[Report], as_of: datetime
+) -> AnswersCollected | None:
+    if not rows and not gone:
+        return None
+    state, segments = ws.state(), list(rows)
+    record = _record(ws, rows, [_kept(one, state) for one in gone])
     crashpoint("collecting:before-record")
 
     def decision(entries: tuple[Entry, ...]) -> AnswersCollected | None:
@@ -118,21 +158,19 @@ def _lost(report: Report) -> int:
     return max(0, report.answered - report.logged)
 
 
-def _record(
-    ws: Workspace, segments: Sequence[str], tables: Sequence[pa.Table], gone: Sequence[Report]
-) -> AnswersCollected:
+def _record(ws: Workspace, tables: Mapping[str, pa.Table], gone: Sequence[Report]) -> AnswersCollected:
     names = [[one.replica, one.at.isoformat()] for one in gone]
-    batch = f"online.{digest_json([list(segments), names])[:16]}"
+    batch = f"online.{digest_json([list(tables), names])[:16]}"
     version, versions, rows = lake.version(ws, "predictions") or 0, dict[int, int](), 0
-    if segments:
-        all_rows = pa.concat_tables(tables)
+    if tables:
+        all_rows = pa.concat_tables(tables.values())
         rows, versions = all_rows.num_rows, dict(Counter(all_rows["model_version"].to_pylist()))
         lake.append(ws, "requests", request_part(all_rows), "batch", batch)
         crashpoint("collecting:between-tables")
         version = lake.append(ws, "predictions", prediction_part(ws.use_case, all_rows), "batch", batch)
     return AnswersCollected(
         batch=batch,
-        segments=runs_of(segments),
+        segments=runs_of(tables),
         rows=rows,
         versions=versions,
         lost={one.replica: _lost(one) for one in gone if not one.ended},

@@ -14,7 +14,7 @@ import pyarrow as pa
 from perennial.data import lake
 from perennial.data.engine import Engine
 from perennial.errors import Permanent
-from perennial.release.answer_rows import log_folder, read_segment
+from perennial.release.answer_rows import UnreadSegment, log_folder, read_segment
 from perennial.store import MissingObject
 from perennial.values import Frozen
 from perennial.workspace import Workspace
@@ -91,8 +91,11 @@ def _found(ws: Workspace, asked: str) -> Iterator[AskedAnswer]:
 def _in_log(engine: Engine, ws: Workspace, asked: str) -> Iterator[AskedAnswer]:
     for path in ws.store.list(log_folder(ws)):
         try:
-            rows = read_segment(ws.store.get(path))
-        except MissingObject:  # collected meanwhile, and so found in the lake
+            rows = read_segment(ws.use_case, ws.store.get(path))
+        except (
+            MissingObject,
+            UnreadSegment,
+        ):  # collected meanwhile, and so found in the lake; or about to be set aside
             continue
         engine.arrow("waiting", rows)
         yield from map(_answer, _rows(engine, "waiting", asked))

@@ -30,7 +30,7 @@ def test_what_is_put_lies_in_one_segment_with_all_columns(shop: Shop, answers: l
     log.flush()
     assert (log.answered, log.logged, log.dropped, log.is_complete) == (3, 3, 0, True)
     (path,) = shop.ws.store.list(log_folder(shop.ws))
-    first = read_segment(shop.ws.store.get(path)).to_pylist()[0]
+    first = read_segment(shop.ws.use_case, shop.ws.store.get(path)).to_pylist()[0]
     assert first["order_id"] == "2024-06-000001"
     assert first["score"] == answers[0].score
     assert (first["prediction_id"], first["request_id"]) == ("request/0", "request")
@@ -56,7 +56,10 @@ def test_while_the_store_is_away_answers_wait_and_beyond_the_bound_are_counted(
     folder.unlink()
     log.flush()
     assert log.logged == log.answered - log.dropped > 0
-    rows = [read_segment(shop.ws.store.get(path)).num_rows for path in shop.ws.store.list(log_folder(shop.ws))]
+    rows = [
+        read_segment(shop.ws.use_case, shop.ws.store.get(path)).num_rows
+        for path in shop.ws.store.list(log_folder(shop.ws))
+    ]
     assert sum(rows) == log.logged
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from perennial.workspace import Workspace
-from serving import duties
+from serving import duties, telling
 from serving.duties import CALM, NEW, Calm, Duty
 from tests.builders import make_use_case
 from tests.perennial.release.trials import open_shop, released, tried
@@ -74,15 +74,19 @@ def test_without_storage_it_is_not_calm(clock: Clock, tmp_path: Path) -> None:
     assert not calm(ws)
 
 
-def test_what_fails_is_told_once_and_tried_again(
-    clock: Clock, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_what_fails_is_told_every_minute_and_tried_again(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(telling, "monotonic", clock)
+    tries = list[float]()
+
     def fail(ws: Workspace, at: datetime) -> None:
+        tries.append(clock.now)
         raise OSError("away")
 
     duty, ws = Duty("collect", fail, 5), make_use_case(tmp_path, rows=1)
-    for _ in range(3):
+    for _ in range(25):
         clock.now += 5
         duty.turn(ws, lambda ws: False)
     told = capsys.readouterr()
-    assert (told.out + told.err).count("collect.failed") == 1
+    assert (len(tries), (told.out + told.err).count("collect.failed")) == (25, 3)

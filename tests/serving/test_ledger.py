@@ -9,7 +9,8 @@ import pytest
 
 from perennial.release.answers import collect_answers
 from perennial.release.reports import Report, read_reports, write_report
-from serving.ledger import FOLDER, settle
+from serving.ledger import settle
+from serving.settings import SHARED
 from serving.worker import STUCK
 from tests.perennial.release.conftest import MAY, Shop
 from tests.perennial.release.trials import report_written
@@ -28,7 +29,7 @@ def test_what_died_with_a_replica_is_known_to_the_answer(
     folder = tmp_path / "shared"
     folder.mkdir()
     write_report(shop.ws, Report(replica="one", address="", started_at=MAY, at=MAY, answered=1, logged=1))
-    variables = {**os.environ, FOLDER: str(folder)}
+    variables = {**os.environ, SHARED: str(folder)}
     command = [sys.executable, "-m", "tests.serving.dying_log", shop.ws.settings.model_dump_json(), place]
     assert subprocess.run(command, cwd=ROOT, env=variables, timeout=60).returncode == code
     settle(shop.ws, variables)
@@ -51,7 +52,7 @@ def test_a_living_replica_is_left_alone_and_one_that_took_its_leave_is_only_forg
         one.write_bytes(bytes(40))
     goodbye = Report(replica="two", address="", started_at=MAY, at=MAY, answered=3, logged=3, ended=True)
     write_report(shop.ws, goodbye)
-    settle(shop.ws, {FOLDER: str(tmp_path)})
+    settle(shop.ws, {SHARED: str(tmp_path)})
     assert list(tmp_path.glob("*.ledger")) == [alive]
     assert read_reports(shop.ws) == [goodbye]
     settle(shop.ws, {})

@@ -304,13 +304,37 @@ def test_callers_that_wait_in_vain_are_held_against_the_version_that_is_at_work(
     asking.join()
 
 
-def test_with_an_unreadable_journal_it_goes_on_and_says_so(shop: Shop, replica: Replica) -> None:
+def test_with_an_unreadable_journal_it_goes_on_and_says_so(
+    shop: Shop, replica: Replica, capfd: pytest.CaptureFixture[str]
+) -> None:
     shop.serve(shop.trained)
     until(60, lambda: replica.is_ready)
     shop.ws.store.put(f"journal/shop-returns/{shop.ws.journal.head + 1:09d}.json", b"{}")
-    assert "no journal entry" in until(60, lambda: replica.status.trouble)
+    assert "no journal entry" in until(60, lambda: replica.trouble)
     assert replica.answer(ask(1))[0].score is not None
     assert replica.is_ready
+    before = replica.followed
+    replica.follow_once()
+    assert replica.followed > before
+    assert capfd.readouterr().err.count("journal.not-followed") == 1
+
+
+def test_a_thread_that_cannot_be_started_does_not_end_the_following(
+    shop: Shop, log: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refused(Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    replica = Replica(shop.ws, log)
+    shop.serve(shop.trained)
+    with monkeypatch.context() as crowded:
+        crowded.setattr(replica_module, "Thread", Refused)
+        replica.follow_once()
+    assert replica.trouble == "RuntimeError: can't start new thread"
+    replica.follow_once()
+    assert replica.trouble is None
+    until(60, serves(replica, 1))
 
 
 def test_a_journal_that_does_not_answer_keeps_the_replica_from_no_end(

@@ -9,12 +9,15 @@ import sys
 import urllib.request
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from perennial.release.reports import read_reports
 from perennial.workspace import Workspace
+from serving import supervisor
+from serving.settings import SHARED, read_settings
 from tests.perennial.release.conftest import Shop, with_labels
 from tests.servers import ROOT, until
 from tests.serving.processes import Service, running
@@ -94,6 +97,27 @@ def test_replicas_killed_between_load_and_swap_are_started_again_and_the_next_st
         service.process.wait(60)
     with running(shop.ws, 1) as again:
         assert again.ask("/version")["release"] == 1
+
+
+def test_a_process_that_cannot_be_started_is_tried_again_later_and_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds, tries = [0.0], list[float]()
+
+    def fork(*_: Any, **__: Any) -> "subprocess.Popen[bytes]":
+        tries.append(seconds[0])
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setenv(SHARED, "")
+    monkeypatch.setattr(supervisor, "monotonic", lambda: seconds[0])
+    monkeypatch.setattr(supervisor.subprocess, "Popen", fork)
+    service = supervisor.Supervisor(read_settings("a", "127.0.0.1", 0, {"PERENNIAL_STORAGE_ROOT": "x"}), 1, {})
+    child = supervisor.Child("replica 1", ("true",), started=-1000.0)
+    for tenths in range(300):
+        seconds[0] = tenths / 10
+        service._keep(child, 0)
+    assert tries == [0.0, 0.1, 1.1, 6.1, 21.1] and child.running is None
+    assert capsys.readouterr().err.count("process.not-started") == 5
 
 
 def test_another_address_without_a_token_is_refused(shop: Shop) -> None:

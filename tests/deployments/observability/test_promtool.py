@@ -34,7 +34,7 @@ metrics.refused("invalid")
 metrics.unknown({"channel": 1})
 metrics.batch(2)
 report = Report(replica="a", address="", started_at=now, at=now, release=1, features_at=now)
-metrics.replica(report, True, 0, now)
+metrics.replica(report, True, 0.5, 0, now)
 if sys.argv[1:]:
     sys.stdout.buffer.write(metrics.text())
 """

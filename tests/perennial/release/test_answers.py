@@ -3,18 +3,21 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from perennial.crashpoints import VARIABLE
 from perennial.data import lake
 from perennial.data.engine import Engine
 from perennial.periods import Period
-from perennial.release.answer_rows import log_folder, segment_path, write_segment
-from perennial.release.answers import collect_answers
+from perennial.release import answers
+from perennial.release.answer_rows import aside_path, log_folder, read_segment, segment_path, write_segment
+from perennial.release.answers import SegmentsSetAside, collect_answers
 from perennial.release.predictions import predict, prediction_rows
 from perennial.release.reports import Report, read_reports, with_departed
 from perennial.workspace import Workspace
@@ -40,6 +43,20 @@ def log(ws: Workspace, replica: str, number: int, rows: int = 3) -> str:
     given = [answer(f"{replica}-{number}-{place}") for place in range(rows)]
     ws.store.create(path, write_segment(ws.use_case, given))
     return path
+
+
+def rewrite(ws: Workspace, path: str, change: Callable[[pa.Table], pa.Table]) -> bytes:
+    """Change a segment to what other code, or a replica with another declaration, would have written."""
+    sink, rows = pa.BufferOutputStream(), change(read_segment(ws.use_case, ws.store.get(path)))
+    with pa.ipc.new_stream(sink, rows.schema) as stream:
+        stream.write_table(rows)
+    data = bytes(sink.getvalue())
+    ws.store.put(path, data)
+    return data
+
+
+def with_key(*values: Any) -> Callable[[pa.Table], pa.Table]:
+    return lambda rows: rows.set_column(rows.column_names.index("order_id"), "order_id", [pa.array(values)])
 
 
 def answer(name: str) -> dict[str, Any]:
@@ -71,6 +88,51 @@ def test_each_answer_is_collected_once_and_its_segment_is_gone(shop: Shop) -> No
     log(shop.ws, "a", 2, rows=1)
     collect_answers(shop.ws, JUNE)
     assert collected_ids(shop.ws) == ["a-1-0/0", "a-1-1/0", "a-1-2/0", "a-2-0/0", "b-1-0/0", "b-1-1/0"]
+
+
+def test_all_that_waits_is_collected_at_once_in_batches(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "MOST", 2)
+    for replica in ("a", "b", "c"):
+        log(shop.ws, replica, 1, rows=1)
+        log(shop.ws, replica, 2, rows=1)
+    silent = Report(replica="c", at=JUNE - timedelta(minutes=5), address="", started_at=JUNE, answered=2, logged=2)
+    report_written(shop.ws, silent)
+    assert collect_answers(shop.ws, JUNE) is not None
+    assert [one.segments for one in shop.ws.state().collected] == [{one: ((1, 2),)} for one in ("a", "b", "c")]
+    assert shop.ws.state().departed == {}, "it left when its segments were still waiting"
+    assert collect_answers(shop.ws, JUNE) is not None and shop.ws.state().departed.keys() == {"c"}
+    assert collected_ids(shop.ws) == [f"{one}-{number}-0/0" for one in ("a", "b", "c") for number in (1, 2)]
+
+
+def test_segments_of_other_code_or_another_declaration_are_collected_as_far_as_they_fit(shop: Shop) -> None:
+    log(shop.ws, "a", 1)
+    rewrite(shop.ws, log(shop.ws, "b", 1), with_key(1, 2, 3))
+    rewrite(
+        shop.ws, log(shop.ws, "c", 1), lambda rows: rows.drop_columns(["shadow_score"]).append_column("new", [[1] * 3])
+    )
+    record = collect_answers(shop.ws, JUNE)
+    assert record is not None and record.rows == 9
+    assert len(collected_ids(shop.ws)) == 9
+
+
+def test_what_cannot_be_read_is_set_aside_and_all_else_is_collected(shop: Shop) -> None:
+    kept = {}
+    lacking = [lambda rows, name=name: rows.drop_columns([name]) for name in ("order_id", "model_version")]
+    for replica, change in zip("abc", [*lacking, with_key([1], [2], [3])], strict=True):
+        path = log(shop.ws, replica, 1)
+        kept[path] = rewrite(shop.ws, path, change)
+    torn = log(shop.ws, "d", 1)
+    kept[torn] = shop.ws.store.get(torn)[:-2000]
+    shop.ws.store.put(torn, kept[torn])
+    garbage = segment_path(shop.ws, "e", 1)
+    kept[garbage] = b"no segment"
+    shop.ws.store.create(garbage, kept[garbage])
+    log(shop.ws, "f", 1)
+    with pytest.raises(SegmentsSetAside, match="5 segments of answers cannot be read"):
+        collect_answers(shop.ws, JUNE)
+    assert collected_ids(shop.ws) == [f"f-1-{place}/0" for place in range(3)]
+    assert {path: shop.ws.store.get(aside_path(shop.ws, path)) for path in kept} == kept
+    assert shop.ws.store.list(log_folder(shop.ws)) == [] and collect_answers(shop.ws, JUNE) is None
 
 
 @pytest.mark.parametrize("place", ["collecting:between-tables", "collecting:before-record", "collecting:after-record"])

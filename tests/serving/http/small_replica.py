@@ -27,6 +27,7 @@ class SmallReplica:
 
     def __init__(self, ws: Workspace, model: str, as_of: datetime, version: int = 1) -> None:
         self.ws, self.is_ready = ws, True
+        self.trouble, self.followed = None, 0.25
         self.model, self.version, self.as_of = model, version, as_of
         loaded = load_model(ws.store, model)
         self._fitted, self._features = loaded.fitted, OnlineFeatures(ws, as_of)

@@ -160,6 +160,7 @@ class Failing:
 
     def __init__(self, replica: SmallReplica, change: Any) -> None:
         self.ws, self.is_ready, self.report = replica.ws, True, replica.report
+        self.trouble, self.followed = replica.trouble, replica.followed
         self._replica, self._change, self.rows_unanswered, self.rows_given = replica, change, 0, 0
 
     def lane(self, key: str) -> int:
@@ -316,13 +317,21 @@ def test_gauges_go_on_after_one_that_could_not_be_read(replica: SmallReplica, mo
     unlucky.report = report  # type: ignore[method-assign]
     with running(unlucky) as one:
         until(5, lambda: "perennial_serving_release 1.0" in one.client.get("/metrics").text)
+        assert "perennial_serving_journal_age_seconds 0.25" in one.client.get("/metrics").text
         until(5, lambda: '"event":"gauges.failed"' in one.lines.getvalue())
 
 
 def test_version_says_release_model_and_rollout(service: Running, replica: SmallReplica) -> None:
     told = service.client.get("/version").json()
     assert (told["use_case"], told["release"], told["version"]) == ("shop-returns", 1, 1)
-    assert (told["model"], told["rollout"]) == (replica.model, None)
+    assert (told["model"], told["rollout"], told["trouble"]) == (replica.model, None, None)
+
+
+def test_version_says_why_the_journal_is_not_followed(replica: SmallReplica) -> None:
+    lost = Failing(replica, lambda answers: answers)
+    lost.trouble = "BrokenJournal: gone"
+    with running(lost) as one:
+        assert one.client.get("/version").json()["trouble"] == lost.trouble
 
 
 def test_bytes_that_are_no_http_do_no_harm(service: Running) -> None:
