@@ -238,8 +238,8 @@ def _periods(first: datetime, last: datetime, every: Every) -> list[Period]:
 def _unfit(csv: Path, name: str) -> str:
     if separator := next((one for one in _SEPARATORS if one in name), None):
         return (
-            f"`{csv}` has a column `{name}`: its values seem to be separated by {separator!r}. Write it with commas, or "
-            "let `new` read a sample with commas and declare `delimiter` under `read` then."
+            f"`{csv}` has a column `{name}`: its values seem to be separated by {separator!r}. Write them with commas, "
+            "or let `new` read a sample with commas and declare `delimiter` under `read` then."
         )
     better = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_").lower()
     better = better if better[:1].isalpha() else f"c_{better}"
