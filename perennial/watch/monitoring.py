@@ -52,7 +52,7 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """Its partition of `measurements`."""
+        """Its partition of `measurements`, and its report: a later measurement leaves those of an earlier one alone."""
         return f"{self.period}.r{self.release}.{self.as_of.astimezone(UTC):%Y-%m-%dT%H%M%SZ}"
 
 
@@ -197,7 +197,7 @@ def _with_report(engine: Engine, ws: Workspace, state: State, subject: Subject, 
         page = draw(_picture(engine, ws, state, subject, measured))
     except Exception as error:  # the report is a courtesy, and its failure must not hide what was measured
         return measured.model_copy(update={"findings": (*measured.findings, findings.report_failed(error))})
-    path = f"reports/{ws.use_case.slug}/{subject.period}.r{subject.release}.html"
+    path = f"reports/{ws.use_case.slug}/{subject.name}.html"
     ws.store.put(path, page.encode())
     return measured.model_copy(update={"report": path})
 

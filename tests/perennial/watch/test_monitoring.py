@@ -259,12 +259,21 @@ def test_nothing_is_measured_before_anything_serves(copies: Copies) -> None:
 
 def test_the_report_shows_features_score_and_label_and_needs_no_network(scored: Workspace) -> None:
     measured = measure(scored, APRIL, LATER)
-    assert measured.report == "reports/shop-returns/2024-04.r1.html"
+    assert measured.report == "reports/shop-returns/2024-04.r1.2024-05-20T000000Z.html"
     page = scored.store.get(measured.report).decode()
     for column in ("price", "shop", "score", "label"):
         assert f'"column_name": "{column}"' in page
     assert "Orders that come back, 2024-04" in page and "labels pending for 0 of 300" in page
     assert "default-src 'none'" in page
+
+
+def test_a_period_that_is_measured_again_keeps_the_report_of_before(
+    scored: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perennial.watch.monitoring.draw", lambda picture: picture.facts[0])
+    reports = [measure(scored, APRIL, at).report for at in (APRIL.end, LATER)]
+    pages = [scored.store.get(str(one)).decode() for one in reports]
+    assert "known at 2024-05-01 00:00 UTC" in pages[0] and "known at 2024-05-20 00:00 UTC" in pages[1]
 
 
 def test_a_report_that_fails_does_not_hide_what_was_measured(
