@@ -1,7 +1,7 @@
 """What a withdrawn release or a failed canary wrote, scored again by the release that serves now, under the same ids.
 
 Nothing is overwritten: a correction is one more batch of `predictions` beside the old rows, and readers choose what
-counts (`prediction_rows(..., corrected=True)`). It withdraws nothing itself.
+counts (`predictions.corrected_rows`, `perennial predictions --corrected`). It withdraws nothing itself.
 """
 
 from collections.abc import Iterator, Sequence

@@ -16,7 +16,7 @@ from perennial.errors import Permanent
 from perennial.model.artifact import load_model, load_reference
 from perennial.periods import Period
 from perennial.records import Entry, Finding, Interval, Level, Measured, Predicted
-from perennial.release.predictions import prediction_rows
+from perennial.release.predictions import batch_name, prediction_rows
 from perennial.state import State, fold
 from perennial.watch import findings
 from perennial.watch.column_findings import input_findings, score_findings
@@ -135,7 +135,7 @@ def _open(engine: Engine, ws: Workspace, state: State, subject: Subject) -> None
     if subject.snapshot:
         snapshot_view(engine, ws, [subject.snapshot], _FEATURES)
     if subject.predicted:
-        prediction_rows(engine, ws, [subject.predicted], _PREDICTIONS)
+        prediction_rows(engine, ws, [batch_name(subject.predicted)], _PREDICTIONS)
 
 
 def _numbers(engine: Engine, ws: Workspace, subject: Subject) -> Numbers:
