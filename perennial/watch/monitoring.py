@@ -75,7 +75,7 @@ class Numbers:
         }
 
 
-def measure(ws: Workspace, period: Period, as_of: datetime, report: bool = True) -> Measured:
+def measure(ws: Workspace, period: Period, as_of: datetime) -> Measured:
     """Measure how a period was scored, on the labels known at `as_of`, and record what is found.
 
     The release that scored the period newest is measured, else the champion with the finding that nothing was
@@ -85,7 +85,6 @@ def measure(ws: Workspace, period: Period, as_of: datetime, report: bool = True)
         ws: Whose predictions.
         period: The period that was scored.
         as_of: Only what was known then counts, UTC.
-        report: Whether to draw the report, which costs some seconds.
 
     Raises:
         NothingServes: There is no release yet.
@@ -101,7 +100,7 @@ def measure(ws: Workspace, period: Period, as_of: datetime, report: bool = True)
     with Engine(ws.settings) as engine:
         _open(engine, ws, fold(entries), subject)
         measured = _judged(ws, state, subject, _numbers(engine, ws, subject))
-        if report and subject.predicted:
+        if subject.predicted:
             measured = _with_report(engine, ws, state, subject, measured)
     lake.append(ws, "measurements", measurement_rows(measured, as_of), "measurement", subject.name)
     ws.journal.decide(lambda now: None if _recorded(now, subject) else measured, as_of)
