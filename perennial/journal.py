@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
 from threading import RLock
+from typing import TypeVar
 from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
@@ -31,6 +32,10 @@ _MEND = "Restore the journal folder from a backup; nothing was used."
 
 Moment = datetime | Callable[[tuple[Entry, ...]], datetime]
 """One that is known beforehand, or that follows from the entries which a decision is made on."""
+
+
+Found = TypeVar("Found")
+Made = TypeVar("Made", bound=Record)
 
 
 class Conflict(Transient):
@@ -136,6 +141,30 @@ class Journal:
                 return None
             try:
                 return self.append(record, at(entries) if callable(at) else at, head=len(entries))
+            except Conflict:
+                continue
+
+    def find_or_append(
+        self, find: Callable[[tuple[Entry, ...]], Found | None], make: Callable[[tuple[Entry, ...]], Made], at: Moment
+    ) -> Found | Made:
+        """Return what is found in the newest entries, or else append what is made of them, and return that.
+
+        Both are asked again as often as others come first, so of many that would append the same, one does.
+
+        Args:
+            find: Pure; gets all entries, returns what makes a record needless, or `None`.
+            make: Pure; gets the same entries.
+            at: As for `decide`.
+        """
+        while True:
+            entries = self.entries()
+            found = find(entries)
+            if found is not None:
+                return found
+            made = make(entries)
+            try:
+                self.append(made, at(entries) if callable(at) else at, head=len(entries))
+                return made
             except Conflict:
                 continue
 

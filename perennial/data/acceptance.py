@@ -161,10 +161,8 @@ def _record(
     others: Mapping[str, str],
     at: Moment,
 ) -> Accepted:
-    def unless_overtaken(entries: Sequence[Entry]) -> Accepted | None:
+    def unless_overtaken(entries: Sequence[Entry]) -> Accepted:
         state = fold(entries)
-        if accepted_as(state, received, accepted.contract) is not None:
-            return None
         _must_not_be_superseded(state, received)
         new = {name: period for name, period in _other_deliveries(state, received).items() if name not in others}
         taken = inspection.taken_by(_files(ws, received.source, new))
@@ -175,10 +173,9 @@ def _record(
             )
         return accepted
 
-    ws.journal.decide(unless_overtaken, at)
-    found = accepted_as(ws.state(), received, accepted.contract)
-    assert found is not None
-    return found
+    return ws.journal.find_or_append(
+        lambda entries: accepted_as(fold(entries), received, accepted.contract), unless_overtaken, at
+    )
 
 
 def _unless(breach: Breach | None, ws: Workspace, received: Received, at: Moment) -> None:

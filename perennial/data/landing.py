@@ -56,21 +56,22 @@ def receive(ws: Workspace, source: str, period: Period | None, as_of: datetime) 
         path = f"landing/{ws.use_case.slug}/{source}/{label}/{digest}.parquet"
         ws.store.upload(path, file)  # before the record, and again if it was there: a damaged file heals
 
-    def as_revision(entries: Sequence[Entry]) -> Received | None:
-        newest = newest_received(fold(entries).received, source, label)
-        if newest is not None and newest.digest == digest:
-            return None
-        revision = 1 if newest is None else newest.revision + 1
+    def newest(entries: Sequence[Entry]) -> Received | None:
+        return newest_received(fold(entries).received, source, label)
+
+    def known(entries: Sequence[Entry]) -> Received | None:
+        before = newest(entries)
+        return before if before is not None and before.digest == digest else None
+
+    def as_revision(entries: Sequence[Entry]) -> Received:
+        before = newest(entries)
+        revision = 1 if before is None else before.revision + 1
         return Received(source=source, period=label, revision=revision, digest=digest, rows=rows, path=path)
 
     def moment(entries: Sequence[Entry]) -> datetime:
-        is_correction = newest_received(fold(entries).received, source, label) is not None
-        return after_newest(entries, as_of) if is_correction else as_of
+        return as_of if newest(entries) is None else after_newest(entries, as_of)
 
-    ws.journal.decide(as_revision, moment)
-    landed = newest_received([one for one in ws.state().received if one.digest == digest], source, label)
-    assert landed is not None
-    return landed
+    return ws.journal.find_or_append(known, as_revision, moment)
 
 
 def newest_received(received: Sequence[Received], source: str, period: str) -> Received | None:

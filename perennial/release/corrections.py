@@ -217,12 +217,9 @@ def _correct(
         table_version=version,
         sources=names,
     )
-
-    def decision(entries: tuple[Entry, ...]) -> Record | None:
-        return None if _found(fold(entries), withdrawn, names) else corrected
-
-    ws.journal.decide(decision, as_of)
-    return _found(ws.state(), withdrawn, names) or corrected
+    return ws.journal.find_or_append(
+        lambda entries: _found(fold(entries), withdrawn, names), lambda _: corrected, as_of
+    )
 
 
 def _found(state: State, withdrawn: Withdrawn, names: Sequence[str]) -> PredictionsCorrected | None:

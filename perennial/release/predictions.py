@@ -142,12 +142,7 @@ def _score(ws: Workspace, built: FeaturesBuilt, champion: Released, as_of: datet
         rows=built.rows,
         table_version=version,
     )
-
-    def decision(entries: tuple[Entry, ...]) -> Predicted | None:
-        return None if _found(fold(entries), built, champion) else predicted
-
-    ws.journal.decide(decision, as_of)
-    return _found(ws.state(), built, champion) or predicted
+    return ws.journal.find_or_append(lambda entries: _found(fold(entries), built, champion), lambda _: predicted, as_of)
 
 
 def _found(state: State, built: FeaturesBuilt, champion: Released) -> Predicted | None:

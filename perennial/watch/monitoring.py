@@ -103,8 +103,7 @@ def measure(ws: Workspace, period: Period, as_of: datetime) -> Measured:
         if subject.predicted:
             measured = _with_report(engine, ws, state, subject, measured)
     lake.append(ws, "measurements", measurement_rows(measured, as_of), "measurement", subject.name)
-    ws.journal.decide(lambda now: None if _recorded(now, subject) else measured, as_of)
-    return _recorded(ws.journal.entries(), subject) or measured
+    return ws.journal.find_or_append(lambda now: _recorded(now, subject), lambda _: measured, as_of)
 
 
 def _subject(ws: Workspace, state: State, period: Period, as_of: datetime) -> Subject:

@@ -222,6 +222,22 @@ def test_what_was_learned_now_comes_after_all_that_was_written_until_it_is(journ
     assert after_newest((), NOON) == NOON
 
 
+def test_of_two_that_would_append_the_same_the_second_finds_it(journal: Journal, tmp_path: Path) -> None:
+    other = Journal(Store(str(tmp_path)), "shop-returns")
+
+    def find(entries: tuple[Entry, ...]) -> Record | None:
+        return next((one.record for one in entries), None)
+
+    def make(entries: tuple[Entry, ...]) -> Record:
+        other.find_or_append(find, lambda _: a_record("the other's"), NOON)
+        return a_record("mine")
+
+    assert journal.find_or_append(find, make, NOON) == a_record("the other's")
+    assert keys(journal.entries()) == ["the other's"]
+    assert journal.find_or_append(lambda _: None, lambda _: a_record("mine"), NOON) == a_record("mine")
+    assert keys(journal.entries()) == ["the other's", "mine"]
+
+
 def test_deciding_nothing_writes_nothing(journal: Journal) -> None:
     assert journal.decide(lambda entries: None, NOON) is None
     assert journal.entries() == ()

@@ -157,16 +157,17 @@ def test_a_release_between_the_decision_and_its_answer_does_not_take_the_answer_
     scored: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measure(scored, APRIL, LATER)
-    decide, first = Journal.decide, scored.state().released[0]
+    append, first = Journal.append, scored.state().released[0]
 
-    def overtaken(journal: Journal, *arguments: Any) -> Entry | None:
-        entry = decide(journal, *arguments)
-        assert entry
+    def overtaken(journal: Journal, *arguments: Any, **named: Any) -> Entry:
+        entry = append(journal, *arguments, **named)
         other = Workspace.open("shop-returns", scored.settings).journal
-        other.append(first.model_copy(update={"number": 2, "version": 2, "replaces": 1}), APRIL.end, entry.seq)
+        other.entries()
+        release = first.model_copy(update={"number": 2, "version": 2, "replaces": 1})
+        append(other, release, APRIL.end, entry.seq)
         return entry
 
-    monkeypatch.setattr(Journal, "decide", overtaken)
+    monkeypatch.setattr(Journal, "append", overtaken)
     assert record_decision(scored, APRIL, LATER).release == 1
 
 
