@@ -25,6 +25,7 @@ from cli.events import app as events
 from cli.explaining import explain
 from cli.metrics import metrics
 from cli.output import Commands, console, show
+from cli.predictions import predictions
 from cli.promoting import add_commands as add_promoting
 from cli.quarantine import app as quarantine
 from cli.rendering import render
@@ -46,6 +47,7 @@ add_deploying(app)
 add_promoting(app)
 add_rollout(app)
 app.command()(explain)
+app.command(rich_help_panel="Stages")(predictions)
 app.command(rich_help_panel="Services")(drill)
 app.command(rich_help_panel="Services")(serve)
 app.command(rich_help_panel="Services")(metrics)

@@ -43,9 +43,7 @@ def rollout(
     return show(found, lambda: _drawn(found), as_json)
 
 
-def corrections(
-    use_case: UseCaseName, score: Score = False, env: Env = None, as_json: Json = False, verbose: Verbose = False
-) -> None:
+def corrections(use_case: UseCaseName, score: Score = False, env: Env = None, as_json: Json = False) -> None:
     """List the predictions of withdrawn releases, and what was scored again."""
     from flows.entry import now
     from perennial.release.corrections import affected, correct

@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import RLock
+from typing import TypeVar
 from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
@@ -29,12 +30,29 @@ PACK = 1000
 _MEND = "Restore the journal folder from a backup; nothing was used."
 
 
+Moment = datetime | Callable[[tuple[Entry, ...]], datetime]
+"""One that is known beforehand, or that follows from the entries which a decision is made on."""
+
+
+Found = TypeVar("Found")
+Made = TypeVar("Made", bound=Record)
+
+
 class Conflict(Transient):
     """Somebody else appended first: read the journal again and decide again."""
 
 
 class BrokenJournal(Permanent):
     """An entry is missing, unreadable or does not follow from the one before."""
+
+
+def after_newest(entries: Sequence[Entry], moment: datetime) -> datetime:
+    """Return a moment, or one just after the newest entry's if that is later: for what was learned now.
+
+    So no computation that left an entry is asked again and sees what it did not see then, whatever was asked.
+    """
+    newest = max((entry.at for entry in entries), default=moment)
+    return moment if newest <= moment else newest + timedelta(microseconds=1)
 
 
 class Journal:
@@ -78,10 +96,6 @@ class Journal:
         """Number of the newest entry that this view has read; 0 before the first."""
         return len(self._entries)
 
-    def not_before_newest(self, moment: datetime) -> datetime:
-        """Return a moment, or that of the newest entry if it is later: for what was learned now, whatever is asked."""
-        return max([moment, *(entry.at for entry in self.entries())])
-
     def written_at(self, entry: Entry) -> datetime:
         """Return when an entry was written, by the store's clock; its `at` is what it was decided for."""
         return self._store.written_at(self._path(entry.seq))
@@ -113,12 +127,12 @@ class Journal:
                 f"{self.head}. Nothing was written; decide again on the new state."
             )
 
-    def decide(self, decision: Callable[[tuple[Entry, ...]], Record | None], at: datetime) -> Entry | None:
+    def decide(self, decision: Callable[[tuple[Entry, ...]], Record | None], at: Moment) -> Entry | None:
         """Append what a decision says of the newest entries, deciding again as often as others come first.
 
         Args:
             decision: Pure; gets all entries, returns the record to append, or `None` for nothing.
-            at: The moment it decides for, UTC.
+            at: The moment it decides for, UTC; or what says so of the same entries.
         """
         while True:
             entries = self.entries()
@@ -126,7 +140,31 @@ class Journal:
             if record is None:
                 return None
             try:
-                return self.append(record, at, head=len(entries))
+                return self.append(record, at(entries) if callable(at) else at, head=len(entries))
+            except Conflict:
+                continue
+
+    def find_or_append(
+        self, find: Callable[[tuple[Entry, ...]], Found | None], make: Callable[[tuple[Entry, ...]], Made], at: Moment
+    ) -> Found | Made:
+        """Return what is found in the newest entries, or else append what is made of them, and return that.
+
+        Both are asked again as often as others come first, so of many that would append the same, one does.
+
+        Args:
+            find: Pure; gets all entries, returns what makes a record needless, or `None`.
+            make: Pure; gets the same entries.
+            at: As for `decide`.
+        """
+        while True:
+            entries = self.entries()
+            found = find(entries)
+            if found is not None:
+                return found
+            made = make(entries)
+            try:
+                self.append(made, at(entries) if callable(at) else at, head=len(entries))
+                return made
             except Conflict:
                 continue
 

@@ -45,8 +45,6 @@ class Rollout:
     started: RolloutStarted
     at: datetime
     step: int = 0
-    step_at: datetime | None = None
-    """When the present step began."""
     verdict: Verdict | None = None
     """The last that was recorded."""
     ended_at: datetime | None = None
@@ -79,7 +77,6 @@ class State:
     trained: list[Trained] = field(default_factory=list)
     trained_at: dict[str, datetime] = field(default_factory=dict)
     """Moment of training by key."""
-    trainings_refused: list[TrainingRefused] = field(default_factory=list)
     training_refused_at: dict[str, datetime] = field(default_factory=dict)
     """Moment of the newest refusal by key."""
     registered: dict[str, Registered] = field(default_factory=dict)
@@ -176,7 +173,6 @@ def _apply(state: State, entry: Entry) -> None:  # noqa: C901  one case per kind
             state.trained_at[record.key] = entry.at
             _train_by_hand(state, entry.at)
         case TrainingRefused() as record:
-            state.trainings_refused.append(record)
             state.training_refused_at[record.key] = entry.at
             _train_by_hand(state, entry.at)
         case Registered() as record:
@@ -225,10 +221,10 @@ def _roll_out(state: State, record: RolloutStarted | RolloutAdvanced | RolloutEn
     match record:
         case RolloutStarted():
             _close(state.rollouts.values())
-            state.rollouts[record.number] = Rollout(record, entry.at, step_at=entry.at)
+            state.rollouts[record.number] = Rollout(record, entry.at)
         case RolloutAdvanced():
             this = state.rollouts[record.number]
-            this.step, this.step_at, this.verdict = record.step, entry.at, record.verdict
+            this.step, this.verdict = record.step, record.verdict
         case RolloutEnded():
             this = state.rollouts[record.number]
             this.is_open, this.ended_at, this.verdict = False, entry.at, record.verdict

@@ -1,5 +1,6 @@
 """What is told of which record: pure, so that the flow that wrote it and whoever makes an event good say the same."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ from perennial.records import (
     Accepted,
     AnswersAudited,
     AnswersCollected,
+    Entry,
     Judged,
     Level,
     Measured,
@@ -44,10 +46,20 @@ def news_of(record: Record, as_of: datetime) -> list[News]:
     return [News(*one) for one in told]
 
 
+def latest_news(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the newest entry of each kind, and source, that something is told of, for those whose event was lost."""
+    newest = {_of_which(entry.record): entry for entry in entries if _news(entry.record)}
+    return sorted(newest.values(), key=lambda entry: entry.seq)
+
+
 def question_of(judged: Judged, promoted: Promoted, run: str) -> News:
     """Return what a person is asked by a run that waits: whether a promoted version may serve."""
     told = {"version": judged.version, "source": promoted.source.environment, "run": run}
     return News("approval.requested", f"{judged.model}/{run}", told)
+
+
+def _of_which(record: Record) -> tuple[str, str]:
+    return record.kind, record.source if isinstance(record, Accepted | Refused) else ""
 
 
 def _news(record: Record) -> list[News]:

@@ -8,11 +8,11 @@ from prefect.client.schemas.objects import FlowRun
 
 from perennial.release.releases import approval_of
 from perennial.state import State
-from perennial.watch.reconciliation import is_remembered, latest_news
+from perennial.watch.reconciliation import is_remembered
 from perennial.workspace import Workspace
 from tasks import policies
 from tasks.events import announce, event_id
-from tasks.news import News, news_of, question_of
+from tasks.news import News, latest_news, news_of, question_of
 from tasks.policies import task
 from tasks.server import EVENTS, all_runs, began, events
 

@@ -23,17 +23,13 @@ def claim_retraining(
 ) -> RetrainingClaimed | Suppressed:
     """Take what was asked for upon this run, or say why not."""
     from perennial.watch.claims import claim, request_of
-    from perennial.watch.signs_of_life import forget_signs
 
     with get_client(sync_client=True) as client:
         request = request_of(workspace.state(), period, as_of)
         held = request.claim if request else None
         me = _this_run(client)
         lives = {held.holder: life_of(client, workspace, held.holder, me.now)} if held else {}
-        answer = claim(workspace, period, as_of, me, lives, again)
-    if isinstance(answer, Suppressed):
-        forget_signs(workspace, me.holder)
-    return answer
+        return claim(workspace, period, as_of, me, lives, again)
 
 
 @task(**policies.DECIDING, task_run_name="end the retraining: {outcome}")

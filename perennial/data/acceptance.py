@@ -5,6 +5,7 @@ Either good rows go to `raw_<source>` and bad ones to `quarantine`, or nothing o
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +18,7 @@ from perennial.data.refusal import Breach, breach_of_columns, breach_of_rows, ex
 from perennial.data.sources import declared_source, gives_text
 from perennial.digests import digest_json
 from perennial.errors import Permanent, Transient
+from perennial.journal import Moment, after_newest
 from perennial.periods import Period
 from perennial.records import Accepted, Entry, Received, Refused
 from perennial.state import State, fold
@@ -53,7 +55,8 @@ def accept(ws: Workspace, received: Received, as_of: datetime) -> Accepted:
     Args:
         ws: Where to.
         received: A record of `receive`.
-        as_of: The moment of acceptance, UTC.
+        as_of: The moment of acceptance, UTC; a correction counts from after the newest moment of the journal, if that
+            is later when it is recorded: others may have computed something while it was judged.
 
     Raises:
         DeliveryRefused: Its columns, the number or age of its rows or the share of bad ones break the contract.
@@ -65,8 +68,7 @@ def accept(ws: Workspace, received: Received, as_of: datetime) -> Accepted:
     """
     source = declared_source(ws, received.source)
     state = ws.state()
-    if received.revision > 1:
-        as_of = ws.journal.not_before_newest(as_of)
+    at = partial(after_newest, moment=as_of) if received.revision > 1 else as_of
     done = accepted_as(state, received, source.contract_digest)
     if done is not None:
         return done
@@ -75,16 +77,16 @@ def accept(ws: Workspace, received: Received, as_of: datetime) -> Accepted:
         folder = Path(name)
         landed = fetch(ws, received, folder)
         columns = differences(source, open_landed(landed).schema_arrow, is_text=gives_text(source))
-        _unless(breach_of_columns(columns, received.rows), ws, received, as_of)
+        _unless(breach_of_columns(columns, received.rows), ws, received, at)
         with Engine(ws.settings) as engine:
             end = None if received.period == WHOLE else Period.parse(received.period).end
             inspection = Inspection(engine, source, landed, end, folder)
             others = _other_deliveries(state, received)
             findings = inspection.findings(others, _files(ws, received.source, others))
-            _unless(breach_of_rows(source, findings, end), ws, received, as_of)
+            _unless(breach_of_rows(source, findings, end), ws, received, at)
             partition = _partition(state, received, source.contract_digest, findings)
             accepted = _write(ws, received, inspection, findings, partition)
-            return _record(ws, received, accepted, inspection, others, as_of)
+            return _record(ws, received, accepted, inspection, others, at)
 
 
 def accepted_as(state: State, received: Received, contract: str) -> Accepted | None:
@@ -157,12 +159,10 @@ def _record(
     accepted: Accepted,
     inspection: Inspection,
     others: Mapping[str, str],
-    as_of: datetime,
+    at: Moment,
 ) -> Accepted:
-    def unless_overtaken(entries: Sequence[Entry]) -> Accepted | None:
+    def unless_overtaken(entries: Sequence[Entry]) -> Accepted:
         state = fold(entries)
-        if accepted_as(state, received, accepted.contract) is not None:
-            return None
         _must_not_be_superseded(state, received)
         new = {name: period for name, period in _other_deliveries(state, received).items() if name not in others}
         taken = inspection.taken_by(_files(ws, received.source, new))
@@ -173,13 +173,12 @@ def _record(
             )
         return accepted
 
-    ws.journal.decide(unless_overtaken, as_of)
-    found = accepted_as(ws.state(), received, accepted.contract)
-    assert found is not None
-    return found
+    return ws.journal.find_or_append(
+        lambda entries: accepted_as(fold(entries), received, accepted.contract), unless_overtaken, at
+    )
 
 
-def _unless(breach: Breach | None, ws: Workspace, received: Received, as_of: datetime) -> None:
+def _unless(breach: Breach | None, ws: Workspace, received: Received, at: Moment) -> None:
     if breach is None:
         return
     refused = Refused(
@@ -197,5 +196,5 @@ def _unless(breach: Breach | None, ws: Workspace, received: Received, as_of: dat
         known = {_identity(one) for one in fold(entries).refused}
         return None if _identity(refused) in known else refused
 
-    ws.journal.decide(unless_known, as_of)
+    ws.journal.decide(unless_known, at)
     raise DeliveryRefused(refused)

@@ -15,6 +15,7 @@ from perennial.data.parquet_file import write_parquet
 from perennial.data.sources import UnreadableSource, declared_source, read_delivery
 from perennial.digests import digest_file
 from perennial.errors import Permanent
+from perennial.journal import after_newest
 from perennial.periods import Period
 from perennial.records import Entry, Received
 from perennial.state import fold
@@ -39,8 +40,8 @@ def receive(ws: Workspace, source: str, period: Period | None, as_of: datetime) 
         ws: Where to.
         source: A key of `sources`.
         period: What to ask the source for; ignored for a reference source, whose period is `whole`.
-        as_of: The moment of receipt, UTC; a correction counts from the newest moment of the journal at the earliest,
-            so that no computation of the past changes.
+        as_of: The moment of receipt, UTC; a correction counts from after the newest moment of the journal, if that is
+            later, so that no computation of the past changes.
 
     Raises:
         UnreadableSource, UnreadableFile, BadAdapter: Nothing was landed; the source or its declaration must change.
@@ -55,18 +56,22 @@ def receive(ws: Workspace, source: str, period: Period | None, as_of: datetime) 
         path = f"landing/{ws.use_case.slug}/{source}/{label}/{digest}.parquet"
         ws.store.upload(path, file)  # before the record, and again if it was there: a damaged file heals
 
-    def as_revision(entries: Sequence[Entry]) -> Received | None:
-        newest = newest_received(fold(entries).received, source, label)
-        if newest is not None and newest.digest == digest:
-            return None
-        revision = 1 if newest is None else newest.revision + 1
+    def newest(entries: Sequence[Entry]) -> Received | None:
+        return newest_received(fold(entries).received, source, label)
+
+    def known(entries: Sequence[Entry]) -> Received | None:
+        before = newest(entries)
+        return before if before is not None and before.digest == digest else None
+
+    def as_revision(entries: Sequence[Entry]) -> Received:
+        before = newest(entries)
+        revision = 1 if before is None else before.revision + 1
         return Received(source=source, period=label, revision=revision, digest=digest, rows=rows, path=path)
 
-    is_correction = newest_received(ws.state().received, source, label) is not None
-    ws.journal.decide(as_revision, ws.journal.not_before_newest(as_of) if is_correction else as_of)
-    landed = newest_received([one for one in ws.state().received if one.digest == digest], source, label)
-    assert landed is not None
-    return landed
+    def moment(entries: Sequence[Entry]) -> datetime:
+        return as_of if newest(entries) is None else after_newest(entries, as_of)
+
+    return ws.journal.find_or_append(known, as_revision, moment)
 
 
 def newest_received(received: Sequence[Received], source: str, period: str) -> Received | None:

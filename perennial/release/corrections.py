@@ -1,7 +1,7 @@
 """What a withdrawn release or a failed canary wrote, scored again by the release that serves now, under the same ids.
 
 Nothing is overwritten: a correction is one more batch of `predictions` beside the old rows, and readers choose what
-counts (`prediction_rows(..., corrected=True)`). It withdraws nothing itself.
+counts (`predictions.corrected_rows`, `perennial predictions --corrected`). It withdraws nothing itself.
 """
 
 from collections.abc import Iterator, Sequence
@@ -217,12 +217,9 @@ def _correct(
         table_version=version,
         sources=names,
     )
-
-    def decision(entries: tuple[Entry, ...]) -> Record | None:
-        return None if _found(fold(entries), withdrawn, names) else corrected
-
-    ws.journal.decide(decision, as_of)
-    return _found(ws.state(), withdrawn, names) or corrected
+    return ws.journal.find_or_append(
+        lambda entries: _found(fold(entries), withdrawn, names), lambda _: corrected, as_of
+    )
 
 
 def _found(state: State, withdrawn: Withdrawn, names: Sequence[str]) -> PredictionsCorrected | None:

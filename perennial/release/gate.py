@@ -5,7 +5,6 @@ It reads nothing, fits nothing and releases nothing; `judging` gathers its evide
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -15,27 +14,16 @@ from perennial.errors import Permanent
 from perennial.model.metrics import METRICS, Metric, Scores, interval, paired_difference
 from perennial.periods import Window
 from perennial.records import Answer, Interval, Verdict
+from perennial.release.checks import Check, bad, doubt, good, verdict_of
 from perennial.use_case import Gate, Slices
 
 Against = Literal["champion", "baseline"]
-Numbers = Mapping[str, float | None]
 Rows = NDArray[np.intp]
-_NO_NUMBERS: Numbers = MappingProxyType({})
-_DECISIVE = (Answer.FAIL, Answer.INCONCLUSIVE, Answer.PASS)
 _LISTED = 10
 
 
 class SnapshotMismatch(Permanent):
     """Two models were scored on different rows, so a comparison would say nothing."""
-
-
-@dataclass(frozen=True)
-class Statement:
-    """One thing that the gate looked at, in a sentence with its numbers."""
-
-    answer: Answer
-    reason: str
-    numbers: Numbers
 
 
 @dataclass(frozen=True)
@@ -93,10 +81,10 @@ def judge(
     """
     case = Case(challenger, opponent, against, METRICS[metric], gate, seed)
     _require_same_rows(case)
-    statements = [*_on_scores(case), *_on_rows(case)]
-    if not statements:
-        statements = [*_on_gain(case), *_on_floor(case), *_on_slices(case)]
-    return _verdict([*statements, *_on_evidence(evidence)])
+    checks = [*_on_scores(case), *_on_rows(case)]
+    if not checks:
+        checks = [*_on_gain(case), *_on_floor(case), *_on_slices(case)]
+    return verdict_of([*checks, *_on_evidence(evidence)])
 
 
 def audit_windows(holdout: Window, fitted: Mapping[str, Sequence[Window]]) -> Verdict:
@@ -106,16 +94,16 @@ def audit_windows(holdout: Window, fitted: Mapping[str, Sequence[Window]]) -> Ve
         holdout: Where the models are compared.
         fitted: By name of the model, the windows that it was fitted or tuned on; none if nobody knows.
     """
-    statements = []
+    checks = []
     for name, windows in fitted.items():
         end = max((window.end for window in windows), default=None)
         if end is None:
-            statements.append(_doubt(f"It is not known which rows the {name} was fitted on."))
+            checks.append(doubt(f"It is not known which rows the {name} was fitted on."))
         elif end > holdout.start:
-            statements.append(
-                _doubt(f"The {name} was fitted on rows up to {end:%F}, but the holdout begins on {holdout.start:%F}.")
+            checks.append(
+                doubt(f"The {name} was fitted on rows up to {end:%F}, but the holdout begins on {holdout.start:%F}.")
             )
-    return _verdict(statements or [_fine("All models were fitted on rows from before the holdout.")])
+    return verdict_of(checks or [good("All models were fitted on rows from before the holdout.")])
 
 
 def _require_same_rows(case: Case) -> None:
@@ -129,30 +117,30 @@ def _require_same_rows(case: Case) -> None:
         )
 
 
-def _on_scores(case: Case) -> Iterator[Statement]:
+def _on_scores(case: Case) -> Iterator[Check]:
     score = case.challenger.score
     strange = int(np.sum(~np.isfinite(score)))
     outside = int(np.sum((score < 0) | (score > 1))) if case.metric.task == "binary" else 0
     if strange:
-        yield _failure(f"{strange} of {len(score)} scores of the challenger are not finite numbers.")
+        yield bad(f"{strange} of {len(score)} scores of the challenger are not finite numbers.")
     if outside:
-        yield _failure(f"{outside} of {len(score)} scores of the challenger are no probabilities: they leave [0, 1].")
+        yield bad(f"{outside} of {len(score)} scores of the challenger are no probabilities: they leave [0, 1].")
     if not np.isfinite(case.opponent.score).all():
-        yield _doubt(f"Not all scores of the {case.against} are finite numbers, so there is nothing to compare with.")
+        yield doubt(f"Not all scores of the {case.against} are finite numbers, so there is nothing to compare with.")
 
 
-def _on_rows(case: Case) -> Iterator[Statement]:
+def _on_rows(case: Case) -> Iterator[Check]:
     y, least = case.challenger.y, case.gate.min_rows
     if len(y) < least:
-        yield _doubt(f"The holdout has {len(y)} labelled rows, too few to judge (`gate.min_rows` is {least}).")
+        yield doubt(f"The holdout has {len(y)} labelled rows, too few to judge (`gate.min_rows` is {least}).")
     if not np.isfinite(y).all():
-        yield _doubt("Not all labels of the holdout are finite numbers.")
+        yield doubt("Not all labels of the holdout are finite numbers.")
     elif case.metric.task == "binary" and set(np.unique(y)) != {0, 1}:
         found = ", ".join(f"{one:g}" for one in np.unique(y))
-        yield _doubt(f"The labels of the holdout are {found or 'missing'}; both 0 and 1 are needed to judge.")
+        yield doubt(f"The labels of the holdout are {found or 'missing'}; both 0 and 1 are needed to judge.")
 
 
-def _on_gain(case: Case) -> Iterator[Statement]:
+def _on_gain(case: Case) -> Iterator[Check]:
     gate, name = case.gate, case.metric.name
     found = paired_difference(
         name,
@@ -166,16 +154,16 @@ def _on_gain(case: Case) -> Iterator[Statement]:
     numbers = {"margin": gate.margin} | _numbers("gain", found)
     said = f"The gain over the {case.against} in `{name}` is {_shown(found, gate)} on {found.rows} rows"
     if found.low is None or found.high is None:
-        yield _doubt(f"The gain over the {case.against} in `{name}` is undefined.", numbers)
+        yield doubt(f"The gain over the {case.against} in `{name}` is undefined.", **numbers)
     elif found.low > gate.margin:
-        yield _fine(f"{said}, all above the margin of {gate.margin:g}.", numbers)
+        yield good(f"{said}, all above the margin of {gate.margin:g}.", **numbers)
     elif found.high < gate.margin:
-        yield _failure(f"{said}, all below the margin of {gate.margin:g}.", numbers)
+        yield bad(f"{said}, all below the margin of {gate.margin:g}.", **numbers)
     else:
-        yield _doubt(f"{said}, not clearly above the margin of {gate.margin:g}.", numbers)
+        yield doubt(f"{said}, not clearly above the margin of {gate.margin:g}.", **numbers)
 
 
-def _on_floor(case: Case) -> Iterator[Statement]:
+def _on_floor(case: Case) -> Iterator[Check]:
     gate, name = case.gate, case.metric.name
     found = interval(
         name,
@@ -189,16 +177,16 @@ def _on_floor(case: Case) -> Iterator[Statement]:
     bound = f"the {'floor' if case.metric.higher_is_better else 'ceiling'} of {gate.floor:g}"
     said = f"`{name}` of the challenger is {_shown(found, gate)}"
     if found.value is None:
-        yield _failure(f"`{name}` of the challenger is not a finite number.", numbers)
+        yield bad(f"`{name}` of the challenger is not a finite number.", **numbers)
     elif not case.reaches(found.value, gate.floor):
-        yield _failure(f"{said}, short of {bound}.", numbers)
+        yield bad(f"{said}, short of {bound}.", **numbers)
     elif gate.suspicious is not None and case.reaches(found.value, gate.suspicious):
-        yield _doubt(f"{said}, too good to be true at {gate.suspicious:g} (`gate.suspicious`): is it a leak?", numbers)
+        yield doubt(f"{said}, too good to be true at {gate.suspicious:g} (`gate.suspicious`): is it a leak?", **numbers)
     else:
-        yield _fine(f"{said}, within {bound}.", numbers)
+        yield good(f"{said}, within {bound}.", **numbers)
 
 
-def _on_slices(case: Case) -> Iterator[Statement]:
+def _on_slices(case: Case) -> Iterator[Check]:
     slices = case.gate.slices
     if slices is None:
         return
@@ -206,10 +194,10 @@ def _on_slices(case: Case) -> Iterator[Statement]:
         if column in case.challenger.slices:
             yield from _on_column(column, slices, case)
         else:
-            yield _doubt(f"`gate.slices` names `{column}`, which is no categorical feature of the holdout.")
+            yield doubt(f"`gate.slices` names `{column}`, which is no categorical feature of the holdout.")
 
 
-def _on_column(column: str, slices: Slices, case: Case) -> Iterator[Statement]:
+def _on_column(column: str, slices: Slices, case: Case) -> Iterator[Check]:
     texts = case.challenger.slices[column].astype(str)
     parts = {text: np.flatnonzero(texts == text) for text in np.unique(texts)}
     small = [f"`{text}` ({len(rows)})" for text, rows in parts.items() if len(rows) < slices.min_rows]
@@ -222,51 +210,30 @@ def _on_column(column: str, slices: Slices, case: Case) -> Iterator[Statement]:
     yield from (one for one in judged if one.answer is not Answer.PASS)
     if judged:
         numbers = {name: value for one in held for name, value in one.numbers.items()}
-        yield _fine(f"{len(held)} of {len(judged)} slices of `{column}` hold up.", numbers)
+        yield good(f"{len(held)} of {len(judged)} slices of `{column}` hold up.", **numbers)
     if small:
-        yield _fine(f"Not judged, with fewer than {slices.min_rows} rows, of `{column}`: {_listed(small)}.")
+        yield good(f"Not judged, with fewer than {slices.min_rows} rows, of `{column}`: {_listed(small)}.")
 
 
-def _on_slice(where: str, rows: Rows, slices: Slices, case: Case) -> Statement:
+def _on_slice(where: str, rows: Rows, slices: Slices, case: Case) -> Check:
     value, before = (
         case.metric.value(scores.y[rows], scores.score[rows]) for scores in (case.challenger, case.opponent)
     )
     numbers = {f"value where {where}": value, f"{case.against} where {where}": before}
     said = f"Where {where} ({len(rows)} rows), `{case.metric.name}`"
     if value is None or before is None:
-        return _doubt(f"{said} is undefined.", numbers)
+        return doubt(f"{said} is undefined.", **numbers)
     if slices.floor is not None and not case.reaches(value, slices.floor):
-        return _failure(f"{said} is {value:.4g}, short of `gate.slices.floor` {slices.floor:g}.", numbers)
+        return bad(f"{said} is {value:.4g}, short of `gate.slices.floor` {slices.floor:g}.", **numbers)
     if case.against == "champion" and case.loss(before, value) > slices.max_loss:
-        return _failure(f"{said} is {value:.4g} after {before:.4g}, a loss of more than {slices.max_loss:g}.", numbers)
-    return _fine(f"{said} is {value:.4g}.", numbers)
+        return bad(f"{said} is {value:.4g} after {before:.4g}, a loss of more than {slices.max_loss:g}.", **numbers)
+    return good(f"{said} is {value:.4g}.", **numbers)
 
 
-def _on_evidence(evidence: Sequence[Verdict]) -> Iterator[Statement]:
+def _on_evidence(evidence: Sequence[Verdict]) -> Iterator[Check]:
     for verdict in evidence:
         for reason in verdict.reasons or ("The evidence was judged without a reason.",):
-            yield Statement(verdict.answer, reason, verdict.numbers)
-
-
-def _verdict(statements: Sequence[Statement]) -> Verdict:
-    ordered = [one for answer in _DECISIVE for one in statements if one.answer is answer]
-    return Verdict(
-        answer=ordered[0].answer,
-        reasons=tuple(one.reason for one in ordered),
-        numbers={name: value for one in statements for name, value in one.numbers.items()},
-    )
-
-
-def _fine(reason: str, numbers: Numbers = _NO_NUMBERS) -> Statement:
-    return Statement(Answer.PASS, reason, numbers)
-
-
-def _doubt(reason: str, numbers: Numbers = _NO_NUMBERS) -> Statement:
-    return Statement(Answer.INCONCLUSIVE, reason, numbers)
-
-
-def _failure(reason: str, numbers: Numbers = _NO_NUMBERS) -> Statement:
-    return Statement(Answer.FAIL, reason, numbers)
+            yield Check(verdict.answer, reason, verdict.numbers)
 
 
 def _numbers(name: str, found: Interval) -> dict[str, float | None]:

@@ -37,8 +37,9 @@ def judge_challenger(ws: Workspace, trained: Trained, as_of: datetime) -> Judged
     if done is not None:
         return done
     judged = _judge(ws, trained, champion, as_of)
-    ws.journal.decide(lambda entries: None if _found(ws, fold(entries), trained, champion) else judged, as_of)
-    return _found(ws, ws.state(), trained, champion) or judged
+    return ws.journal.find_or_append(
+        lambda entries: _found(ws, fold(entries), trained, champion), lambda _: judged, as_of
+    )
 
 
 def _judge(ws: Workspace, trained: Trained, champion: Released | None, as_of: datetime) -> Judged:

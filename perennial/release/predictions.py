@@ -4,7 +4,7 @@ It fits, judges and measures nothing. Rows stream from the features through the 
 memory does not grow with them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ from perennial.data.features import build_features, snapshot_view
 from perennial.errors import Permanent
 from perennial.model.artifact import load_model
 from perennial.periods import Period
-from perennial.records import Entry, FeaturesBuilt, Predicted, Released
+from perennial.records import AnswersCollected, Entry, FeaturesBuilt, Predicted, PredictionsCorrected, Released
 from perennial.state import State, fold
 from perennial.workspace import Workspace
 
@@ -49,40 +49,29 @@ def predict(ws: Workspace, period: Period, as_of: datetime) -> Predicted:
     return done or _score(ws, built, champion, as_of)
 
 
-def prediction_rows(
-    engine: Engine, ws: Workspace, batches: Sequence[Predicted], name: str, corrected: bool = False
-) -> None:
-    """Give the rows of some batches, at least one, the name of a view.
+def prediction_rows(engine: Engine, ws: Workspace, batches: Sequence[str], name: str) -> None:
+    """Give the rows of some batches, at least one, as they were written the name of a view.
 
-    Its columns are `prediction_id` (the key as JSON), the key, `event_time`, `predicted_at`, `model_version`,
-    `release`, `score`, `features_digest` (the snapshot) and `batch`.
-
-    Args:
-        engine: Where the view is made.
-        ws: Whose predictions.
-        batches: As the journal has them.
-        name: Of the view.
-        corrected: Give what counts today: of each `prediction_id` the newest row of a release that was not withdrawn.
-            A row that was not corrected yet is left out.
+    Its columns are `prediction_id` (for a batch the key as JSON), the key, `event_time`, `predicted_at`,
+    `model_version`, `release`, `score`, `features_digest` (the snapshot) and `batch`.
 
     Raises:
         MissingPartition: The lake does not have a batch that the journal names.
     """
-    named = [batch_name(one) for one in batches]
-    if corrected:
-        return corrected_rows(engine, ws, named, name)
-    return engine.files(name, lake.files(ws, _TABLE, _PARTITION, named))
+    engine.files(name, lake.files(ws, _TABLE, _PARTITION, batches))
 
 
 def corrected_rows(engine: Engine, ws: Workspace, batches: Sequence[str], name: str) -> None:
     """Give what counts today of some batches, at least one, scored in batch or online, the name of a view.
 
-    See `prediction_rows`; the batches are named by their partition, in the order of the journal. What a canary
-    answered beside a release that was withdrawn was another version's doing, and stands; unless it failed itself.
+    That is of each `prediction_id` the newest row, in the order of the journal, of a release that was not withdrawn;
+    one that was not corrected yet is left out. What a canary answered beside a release that was withdrawn was another
+    version's doing, and stands; unless it failed itself.
     """
     state, every = ws.state(), f"{name}_with_corrections"
-    partitions = [*batches, *_corrections(state, batches)]
-    engine.files(every, lake.files(ws, _TABLE, _PARTITION, partitions))
+    wanted = {*batches, *_corrections(state, batches)}
+    partitions = [one for one in written_batches(ws.journal.entries()) if one in wanted]
+    prediction_rows(engine, ws, partitions, every)
     placed = ", ".join(f"({quote_text(batch)}, {place})" for place, batch in enumerate(partitions))
     has_arms = "arm" in engine.schema(f"SELECT * FROM {quote(every)}").names
     asked = f"SELECT prediction_id FROM {quote(every)} WHERE batch IN ({', '.join(map(quote_text, batches))})"
@@ -92,6 +81,21 @@ def corrected_rows(engine: Engine, ws: Workspace, batches: Sequence[str], name: 
         f"WHERE {_stands(state, has_arms)} AND prediction_id IN ({asked}) "
         "QUALIFY row_number() OVER (PARTITION BY prediction_id ORDER BY place DESC) = 1",
     )
+
+
+def written_batches(entries: Iterable[Entry], period: Period | None = None) -> list[str]:
+    """Return the batches with rows, in the order of the journal: scored, answered online, corrected.
+
+    Of a period those that may have rows of it, as any may that was answered or corrected.
+    """
+    found = []
+    for entry in entries:
+        match entry.record:
+            case Predicted() as one if period is None or one.period == period.label:
+                found.append(batch_name(one))
+            case AnswersCollected() | PredictionsCorrected() as one if one.rows:
+                found.append(one.batch)
+    return found
 
 
 def _stands(state: State, has_arms: bool) -> str:
@@ -138,12 +142,7 @@ def _score(ws: Workspace, built: FeaturesBuilt, champion: Released, as_of: datet
         rows=built.rows,
         table_version=version,
     )
-
-    def decision(entries: tuple[Entry, ...]) -> Predicted | None:
-        return None if _found(fold(entries), built, champion) else predicted
-
-    ws.journal.decide(decision, as_of)
-    return _found(ws.state(), built, champion) or predicted
+    return ws.journal.find_or_append(lambda entries: _found(fold(entries), built, champion), lambda _: predicted, as_of)
 
 
 def _found(state: State, built: FeaturesBuilt, champion: Released) -> Predicted | None:

@@ -16,7 +16,7 @@ from perennial.errors import Permanent
 from perennial.model.artifact import load_model, load_reference
 from perennial.periods import Period
 from perennial.records import Entry, Finding, Interval, Level, Measured, Predicted
-from perennial.release.predictions import prediction_rows
+from perennial.release.predictions import batch_name, prediction_rows
 from perennial.state import State, fold
 from perennial.watch import findings
 from perennial.watch.column_findings import input_findings, score_findings
@@ -52,7 +52,7 @@ class Subject:
 
     @property
     def name(self) -> str:
-        """Its partition of `measurements`."""
+        """Its partition of `measurements`, and its report: a later measurement leaves those of an earlier one alone."""
         return f"{self.period}.r{self.release}.{self.as_of.astimezone(UTC):%Y-%m-%dT%H%M%SZ}"
 
 
@@ -75,7 +75,7 @@ class Numbers:
         }
 
 
-def measure(ws: Workspace, period: Period, as_of: datetime, report: bool = True) -> Measured:
+def measure(ws: Workspace, period: Period, as_of: datetime) -> Measured:
     """Measure how a period was scored, on the labels known at `as_of`, and record what is found.
 
     The release that scored the period newest is measured, else the champion with the finding that nothing was
@@ -85,7 +85,6 @@ def measure(ws: Workspace, period: Period, as_of: datetime, report: bool = True)
         ws: Whose predictions.
         period: The period that was scored.
         as_of: Only what was known then counts, UTC.
-        report: Whether to draw the report, which costs some seconds.
 
     Raises:
         NothingServes: There is no release yet.
@@ -101,11 +100,10 @@ def measure(ws: Workspace, period: Period, as_of: datetime, report: bool = True)
     with Engine(ws.settings) as engine:
         _open(engine, ws, fold(entries), subject)
         measured = _judged(ws, state, subject, _numbers(engine, ws, subject))
-        if report and subject.predicted:
+        if subject.predicted:
             measured = _with_report(engine, ws, state, subject, measured)
     lake.append(ws, "measurements", measurement_rows(measured, as_of), "measurement", subject.name)
-    ws.journal.decide(lambda now: None if _recorded(now, subject) else measured, as_of)
-    return _recorded(ws.journal.entries(), subject) or measured
+    return ws.journal.find_or_append(lambda now: _recorded(now, subject), lambda _: measured, as_of)
 
 
 def _subject(ws: Workspace, state: State, period: Period, as_of: datetime) -> Subject:
@@ -135,7 +133,7 @@ def _open(engine: Engine, ws: Workspace, state: State, subject: Subject) -> None
     if subject.snapshot:
         snapshot_view(engine, ws, [subject.snapshot], _FEATURES)
     if subject.predicted:
-        prediction_rows(engine, ws, [subject.predicted], _PREDICTIONS)
+        prediction_rows(engine, ws, [batch_name(subject.predicted)], _PREDICTIONS)
 
 
 def _numbers(engine: Engine, ws: Workspace, subject: Subject) -> Numbers:
@@ -197,7 +195,7 @@ def _with_report(engine: Engine, ws: Workspace, state: State, subject: Subject, 
         page = draw(_picture(engine, ws, state, subject, measured))
     except Exception as error:  # the report is a courtesy, and its failure must not hide what was measured
         return measured.model_copy(update={"findings": (*measured.findings, findings.report_failed(error))})
-    path = f"reports/{ws.use_case.slug}/{subject.period}.r{subject.release}.html"
+    path = f"reports/{ws.use_case.slug}/{subject.name}.html"
     ws.store.put(path, page.encode())
     return measured.model_copy(update={"report": path})
 

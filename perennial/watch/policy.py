@@ -91,15 +91,9 @@ def record_decision(ws: Workspace, period: Period, as_of: datetime) -> Retrainin
     A later `as_of`, when more labels are known, is a new question. Whoever asks for something that another was
     asked for already is told so: the journal lets one answer at a time be added.
     """
-    answers: list[RetrainingDecided] = []
-
-    def decision(entries: tuple[Entry, ...]) -> RetrainingDecided | None:
-        known = answer_to(entries, period, as_of)
-        answers.append(known or _decided(ws, entries, period, as_of))
-        return None if known else answers[-1]
-
-    ws.journal.decide(decision, as_of)
-    return answers[-1]  # not read again: a release for an earlier moment may have been appended since
+    return ws.journal.find_or_append(
+        lambda entries: answer_to(entries, period, as_of), lambda entries: _decided(ws, entries, period, as_of), as_of
+    )
 
 
 def answer_to(entries: tuple[Entry, ...], period: Period, as_of: datetime) -> RetrainingDecided | None:

@@ -6,26 +6,11 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from perennial.periods import Period
-from perennial.records import (
-    Accepted,
-    Entry,
-    Measured,
-    PredictionsCorrected,
-    ProbationEnded,
-    Record,
-    Refused,
-    Released,
-    RetrainingDecided,
-    RetrainingEnded,
-    RolloutEnded,
-    RolloutStarted,
-)
-from perennial.retraining import Outcome, Request
+from perennial.records import Entry, Measured, RetrainingDecided
+from perennial.retraining import Request
 from perennial.state import State
 from perennial.watch.claims import TRIES, Life
-from perennial.watch.service_findings import service_finding
 
-_TOLD = (Accepted, Refused, Measured, Released, RolloutStarted, RolloutEnded, ProbationEnded, PredictionsCorrected)
 REMEMBERED = timedelta(days=6)
 """Prefect's server keeps events for seven days, where nobody says otherwise."""
 SETTLED = timedelta(minutes=10)
@@ -71,22 +56,6 @@ def is_remembered(written: datetime, now: datetime) -> bool:
 def is_settled(written: datetime, now: datetime) -> bool:
     """Say whether what was written at a moment is no longer a step of a run that goes on, which asks by itself."""
     return now - written >= SETTLED
-
-
-def latest_news(entries: Iterable[Entry]) -> list[Entry]:
-    """Return the newest entry of each kind, and source, that events tell of, for those whose event was lost."""
-    newest = {_of_which(entry.record): entry for entry in entries if _is_news(entry.record)}
-    return sorted(newest.values(), key=lambda entry: entry.seq)
-
-
-def _is_news(record: Record) -> bool:
-    if isinstance(record, RetrainingEnded):
-        return record.outcome is Outcome.ABANDONED
-    return isinstance(record, _TOLD) or service_finding(record) is not None
-
-
-def _of_which(record: Record) -> tuple[str, str]:
-    return record.kind, record.source if isinstance(record, Accepted | Refused) else ""
 
 
 def _overdue(request: Request, lives: Mapping[str, Life], now: datetime) -> Overdue | None:

@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from threading import Event, Thread
 
-from perennial.errors import PerennialError
 from perennial.periods import format_duration
 from perennial.retraining import Request
 from perennial.store import MissingObject
@@ -35,7 +34,7 @@ def last_sign(ws: Workspace, holder: str) -> datetime | None:
 
 
 def forget_signs(ws: Workspace, holder: str) -> None:
-    """Remove the signs of a run that holds nothing."""
+    """Remove the signs of a run that holds nothing any more."""
     ws.store.delete(_path(ws, holder))
 
 
@@ -51,14 +50,15 @@ def life_by_signs(ws: Workspace, holder: str, now: datetime) -> Life:
 def giving_signs(ws: Workspace, holder: str, clock: Callable[[], datetime], every: timedelta = EVERY) -> Iterator[None]:
     """Say again and again that a run is alive, the first time before anything else; its process's death ends it.
 
-    A store that does not answer meanwhile is tried again with the next sign.
+    Whatever goes wrong with a sign, it is tried again with the next. The signs of a run that came to its end are
+    forgotten; those of one that failed tell others when to take over what it may hold still.
     """
     give_sign(ws, holder, clock())
     over = Event()
 
     def repeat() -> None:
         while not over.wait(every.total_seconds()):
-            with suppress(PerennialError):
+            with suppress(Exception):
                 give_sign(ws, holder, clock())
 
     thread = Thread(target=repeat, name=f"signs of life of {holder}", daemon=True)
@@ -68,6 +68,8 @@ def giving_signs(ws: Workspace, holder: str, clock: Callable[[], datetime], ever
     finally:
         over.set()
         thread.join()
+    with suppress(Exception):
+        forget_signs(ws, holder)
 
 
 def why_unfinished(ws: Workspace) -> str | None:

@@ -78,4 +78,4 @@ def test_what_a_killed_command_held_is_trained_by_the_next_once_its_silence_tell
         done = retrain("shop-returns", FEBRUARY.label, FEBRUARY.end)
     assert isinstance(done, RetrainingEnded) and done.claim == 2
     held = workspace.state().requests[1].claim
-    assert held and last_sign(workspace, held.holder)
+    assert held and last_sign(workspace, held.holder) is None

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from perennial.journal import BrokenJournal, Conflict, Journal
+from perennial.journal import BrokenJournal, Conflict, Journal, after_newest
 from perennial.records import Entry, Record, TrainingRefused
 from perennial.store import AlreadyThere, Store
 
@@ -205,6 +206,36 @@ def test_decide_decides_again_when_somebody_came_first(journal: Journal, tmp_pat
     assert seen == [0, 1]
     assert entry is not None and entry.seq == 2
     assert keys(journal.entries()) == ["first", "after-1"]
+
+
+def test_what_was_learned_now_comes_after_all_that_was_written_until_it_is(journal: Journal, tmp_path: Path) -> None:
+    other, later = Journal(Store(str(tmp_path)), "shop-returns"), NOON + timedelta(minutes=2)
+
+    def decision(entries: tuple[Entry, ...]) -> Record:
+        if len(entries) == 0:
+            other.append(a_record("first"), later, head=0)
+        return a_record(f"after-{len(entries)}")
+
+    entry = journal.decide(decision, partial(after_newest, moment=NOON))
+    assert entry is not None and entry.at > later
+    assert after_newest(journal.entries()[:1], later) == later
+    assert after_newest((), NOON) == NOON
+
+
+def test_of_two_that_would_append_the_same_the_second_finds_it(journal: Journal, tmp_path: Path) -> None:
+    other = Journal(Store(str(tmp_path)), "shop-returns")
+
+    def find(entries: tuple[Entry, ...]) -> Record | None:
+        return next((one.record for one in entries), None)
+
+    def make(entries: tuple[Entry, ...]) -> Record:
+        other.find_or_append(find, lambda _: a_record("the other's"), NOON)
+        return a_record("mine")
+
+    assert journal.find_or_append(find, make, NOON) == a_record("the other's")
+    assert keys(journal.entries()) == ["the other's"]
+    assert journal.find_or_append(lambda _: None, lambda _: a_record("mine"), NOON) == a_record("mine")
+    assert keys(journal.entries()) == ["the other's", "mine"]
 
 
 def test_deciding_nothing_writes_nothing(journal: Journal) -> None:

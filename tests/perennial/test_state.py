@@ -59,5 +59,5 @@ def test_the_newest_accepted_revision_of_a_delivery_counts() -> None:
 
 
 def test_every_kind_of_record_moves_the_state() -> None:
-    assert fold(entries(TrainingRefused(key="k", reason="too few rows"))).trainings_refused[0].key == "k"
+    assert fold(entries(TrainingRefused(key="k", reason="too few rows"))).training_refused_at.keys() == {"k"}
     assert fold(entries(released(1, "a"), TrainingRefused(key="k", reason="r"))).seq == 2

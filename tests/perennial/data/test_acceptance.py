@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from perennial.data import acceptance, lake, parquet_file
 from perennial.data.acceptance import DeliveryRefused, OvertakenDelivery, SupersededDelivery, accept
 from perennial.data.landing import receive
-from perennial.records import Accepted, Refused
+from perennial.data.views import known_deliveries
+from perennial.records import Accepted, Refused, TrainingRefused
 from perennial.workspace import Workspace
 from tests.perennial.data.parcels import (
     COLUMNS,
@@ -252,6 +253,24 @@ def test_two_deliveries_judged_at_once_do_not_both_keep_a_key(ws: Workspace, mon
         accept(ws, february, FEBRUARY.end)
     with pytest.raises(DeliveryRefused, match="key already in delivery `2024-01` in 10 rows"):
         accept(ws, february, FEBRUARY.end)
+
+
+def test_a_correction_is_not_seen_by_what_was_computed_while_it_was_judged(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, rival, write = deliver(ws, good_rows(10)), open_rival(ws), acceptance._write
+    give(ws, good_rows(9))
+    correction = receive(ws, "parcels", JANUARY, FEBRUARY.end)
+    meanwhile = FEBRUARY.end + timedelta(minutes=2)
+
+    def computed(*arguments: Any) -> Accepted:
+        rival.journal.decide(lambda _: TrainingRefused(key="k", reason="It saw the first revision."), meanwhile)
+        return write(*arguments)
+
+    monkeypatch.setattr(acceptance, "_write", computed)
+    second = accept(ws, correction, FEBRUARY.end)
+    assert known_deliveries(ws.state(), meanwhile) == [first]
+    assert known_deliveries(ws.state(), meanwhile + timedelta(seconds=1)) == [second]
 
 
 def test_two_processes_that_accept_the_same_delivery_agree(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

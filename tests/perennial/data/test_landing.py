@@ -51,6 +51,13 @@ def test_other_content_is_the_next_revision_and_so_is_a_return_to_the_old(ws: Wo
     assert third.path == first.path
 
 
+def test_a_correction_comes_after_all_that_was_written_before_it(ws: Workspace) -> None:
+    land(ws, good_rows(20))
+    receive(ws, "parcels", FEBRUARY, FEBRUARY.end)
+    land(ws, good_rows(19))
+    assert [one.at > FEBRUARY.end for one in ws.journal.entries()] == [False, False, True]
+
+
 def test_periods_are_apart(ws: Workspace) -> None:
     land(ws, good_rows(20))
     assert receive(ws, "parcels", FEBRUARY, FEBRUARY.end).revision == 1

@@ -29,7 +29,7 @@ from perennial.model.training import (
     plan_training,
     train,
 )
-from perennial.records import Answer, Trained
+from perennial.records import Answer, Trained, TrainingRefused
 from perennial.workspace import Workspace
 from tests.builders import MONTHS, deliver, features_sql, make_use_case, moment
 
@@ -53,7 +53,8 @@ def trained(workspace: Workspace) -> Trained:
 
 
 def refusals(workspace: Workspace) -> list[str]:
-    return [one.reason for one in workspace.state().trainings_refused]
+    records = (one.record for one in workspace.journal.entries())
+    return [one.reason for one in records if isinstance(one, TrainingRefused)]
 
 
 def test_windows_are_counted_back_from_the_newest_mature_labels(workspace: Workspace) -> None:
@@ -250,7 +251,7 @@ def test_without_a_finite_metric_nothing_is_kept(workspace: Workspace, trained: 
     hopeless = [one.model_copy(update={"validation": None}) for one in trained.candidates]
     with pytest.raises(NoUsableCandidate, match="`roc_auc` is undefined for every candidate"):
         keep_best(workspace, plan, hopeless, AS_OF)
-    assert "hopeless" in {one.key for one in workspace.state().trainings_refused}
+    assert "hopeless" in workspace.state().training_refused_at
 
 
 def test_a_search_finds_better_parameters_within_its_trials_and_the_same_ones_again(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from perennial.periods import Period
 from perennial.release import answers
 from perennial.release.answer_rows import aside_path, log_folder, read_segment, segment_path, write_segment
 from perennial.release.answers import SegmentsSetAside, collect_answers
-from perennial.release.predictions import predict, prediction_rows
+from perennial.release.predictions import batch_name, predict, prediction_rows
 from perennial.release.reports import Report, read_reports, with_departed
 from perennial.workspace import Workspace
 from tests.builders import moment
@@ -229,5 +229,5 @@ def test_batch_scoring_is_read_as_before_beside_collected_answers(shop: Shop) ->
     collect_answers(shop.ws, JUNE)
     after = predict(shop.ws, Period.parse("2024-04"), MAY)
     with Engine(shop.ws.settings) as engine:
-        prediction_rows(engine, shop.ws, [before, after], "rows")
+        prediction_rows(engine, shop.ws, [batch_name(before), batch_name(after)], "rows")
         assert engine.scalar("SELECT count(*) FROM rows") == before.rows + after.rows

@@ -23,7 +23,7 @@ from perennial.records import (
 )
 from perennial.release import corrections
 from perennial.release.corrections import NotCorrectable, Withdrawn, affected, correct
-from perennial.release.predictions import batch_name, corrected_rows, predict, prediction_rows
+from perennial.release.predictions import batch_name, corrected_rows, predict
 from perennial.workspace import Workspace
 from tests.builders import moment
 from tests.perennial.release.conftest import MAY, Shop
@@ -134,10 +134,18 @@ def test_readers_get_what_counts_today_of_each_id_once(shop: Shop, good: Release
     assert len(found) == len({one["prediction_id"] for one in found}) == 460
     assert sorted((one["release"], one["arm"]) for one in found if one["release"] != 3) == [(2, "canary")] * 10
     with Engine(shop.ws.settings) as engine:
-        prediction_rows(engine, shop.ws, [predicted], "standing", corrected=True)
+        corrected_rows(engine, shop.ws, batches[:1], "standing")
         assert engine.table("SELECT release, count(*) AS n FROM standing GROUP BY release").to_pylist() == [
             {"release": 3, "n": 400}
         ]
+
+
+def test_what_was_scored_after_a_correction_counts_and_not_the_correction(shop: Shop, good: Released) -> None:
+    correct(shop.ws, JUNE)
+    shop.serve(shop.plant(fitted=Constant(0.25)), at=moment("2024-06-02"))
+    again = predict(shop.ws, APRIL, moment("2024-06-03"))
+    batches = [batch_name(one) for one in shop.ws.state().predicted]
+    assert {(one["release"], one["score"]) for one in view(shop.ws, batches)} == {(again.release, 0.25)}
 
 
 def test_without_any_withdrawal_the_corrected_view_is_the_plain_one(shop: Shop) -> None:

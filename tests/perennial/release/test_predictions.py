@@ -34,7 +34,7 @@ class DiesBeforeItRecords(Journal):
 
 def rows(ws: Workspace, *batches: Predicted) -> list[dict[str, Any]]:
     with Engine(ws.settings) as engine:
-        prediction_rows(engine, ws, batches, "scored")
+        prediction_rows(engine, ws, [batch_name(one) for one in batches], "scored")
         return engine.table("SELECT * FROM scored ORDER BY order_id, release").to_pylist()
 
 

@@ -20,9 +20,11 @@ from perennial.model.training import train
 from perennial.periods import Period
 from perennial.records import Entry, Level, Measured, Released
 from perennial.release.predictions import predict
+from perennial.watch import monitoring
 from perennial.watch.findings import Category
 from perennial.watch.monitoring import NothingServes, measure
 from perennial.watch.policy import record_decision
+from perennial.watch.report import draw
 from perennial.workspace import Workspace
 from tests.builders import MONTHS, deliver, features_sql, make_use_case, moment, write_month
 
@@ -76,6 +78,12 @@ def scored(copies: Copies) -> Iterator[Workspace]:
     yield ws
 
 
+@pytest.fixture(autouse=True)
+def page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report of a line, where no test asks for the real one, which takes seconds."""
+    monkeypatch.setattr(monitoring, "draw", lambda picture: picture.facts[0])
+
+
 def categories(measured: Measured) -> set[str]:
     return {one.category for one in measured.findings}
 
@@ -88,13 +96,13 @@ def numbers(ws: Workspace) -> list[dict]:
 
 
 def test_a_period_is_measured_on_mature_labels_and_again_when_more_are_known(scored: Workspace) -> None:
-    early = measure(scored, APRIL, APRIL.end, report=False)
+    early = measure(scored, APRIL, APRIL.end)
     assert early.rows == 300 and 150 < early.labels < 300
     assert early.performance["roc_auc"].rows <= early.labels
     assert early.performance["roc_auc"].value and early.reference["roc_auc"].value
     assert set(early.drift) == {"price", "channel", "shop", "shop_size", "known_rate", "score"}
     assert not categories(early) & {Category.PERFORMANCE_DEGRADED, Category.SCORE_DRIFT, Category.LABELS_MISSING}
-    late = measure(scored, APRIL, LATER, report=False)
+    late = measure(scored, APRIL, LATER)
     assert late.labels == 300 and scored.state().measured == [early, late]
     rows = numbers(scored)
     assert [one["value"] for one in rows if one["name"] == "labels"] == [early.labels, 300]
@@ -103,10 +111,10 @@ def test_a_period_is_measured_on_mature_labels_and_again_when_more_are_known(sco
 
 
 def test_measuring_and_deciding_again_changes_nothing(scored: Workspace) -> None:
-    first = (measure(scored, APRIL, APRIL.end, report=False), record_decision(scored, APRIL, APRIL.end))
+    first = (measure(scored, APRIL, APRIL.end), record_decision(scored, APRIL, APRIL.end))
     head, version = scored.journal.head, lake.version(scored, "measurements")
     again = Workspace.open("shop-returns", scored.settings)
-    assert (measure(again, APRIL, APRIL.end, report=False), record_decision(again, APRIL, APRIL.end)) == first
+    assert (measure(again, APRIL, APRIL.end), record_decision(again, APRIL, APRIL.end)) == first
     assert (again.journal.head, lake.version(again, "measurements")) == (head, version)
 
 
@@ -116,17 +124,17 @@ def test_one_of_two_that_measure_at_once_is_recorded(scored: Workspace, monkeypa
     def overtaken(*arguments: Any) -> int:
         if not others:
             others.append(Workspace.open("shop-returns", scored.settings))
-            others.append(measure(others[0], APRIL, LATER, report=False))
+            others.append(measure(others[0], APRIL, LATER))
         return write(*arguments)
 
     monkeypatch.setattr(lake, "append", overtaken)
-    assert measure(scored, APRIL, LATER, report=False) == others[1]
+    assert measure(scored, APRIL, LATER) == others[1]
     assert len(scored.state().measured) == 1
 
 
 def test_later_labels_are_a_new_question_to_the_policy(scored: Workspace) -> None:
     for at in (APRIL.end, LATER):
-        measure(scored, APRIL, at, report=False)
+        measure(scored, APRIL, at)
         record_decision(scored, APRIL, at)
     ages = [one.reasons[-1] for one in scored.state().decided]
     assert ["30 days" in ages[0], "49 days" in ages[1]] == [True, True]
@@ -136,9 +144,9 @@ def test_the_release_that_scored_the_period_newest_is_measured(scored: Workspace
     first = scored.state().released[0]
     again = first.model_copy(update={"number": 2, "version": 2, "replaces": 1})
     scored.journal.append(again, APRIL.end, scored.journal.head)
-    assert measure(scored, APRIL, APRIL.end, report=False).release == 1
+    assert measure(scored, APRIL, APRIL.end).release == 1
     predict(scored, APRIL, LATER)
-    measured = measure(scored, APRIL, LATER, report=False)
+    measured = measure(scored, APRIL, LATER)
     assert (measured.release, measured.version, measured.rows) == (2, 2, 300)
     later = APRIL.end + timedelta(seconds=1)
     scored.journal.append(measured.model_copy(update={"release": 1}), later, scored.journal.head)
@@ -148,22 +156,23 @@ def test_the_release_that_scored_the_period_newest_is_measured(scored: Workspace
 def test_a_release_between_the_decision_and_its_answer_does_not_take_the_answer_away(
     scored: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure(scored, APRIL, LATER, report=False)
-    decide, first = Journal.decide, scored.state().released[0]
+    measure(scored, APRIL, LATER)
+    append, first = Journal.append, scored.state().released[0]
 
-    def overtaken(journal: Journal, *arguments: Any) -> Entry | None:
-        entry = decide(journal, *arguments)
-        assert entry
+    def overtaken(journal: Journal, *arguments: Any, **named: Any) -> Entry:
+        entry = append(journal, *arguments, **named)
         other = Workspace.open("shop-returns", scored.settings).journal
-        other.append(first.model_copy(update={"number": 2, "version": 2, "replaces": 1}), APRIL.end, entry.seq)
+        other.entries()
+        release = first.model_copy(update={"number": 2, "version": 2, "replaces": 1})
+        append(other, release, APRIL.end, entry.seq)
         return entry
 
-    monkeypatch.setattr(Journal, "decide", overtaken)
+    monkeypatch.setattr(Journal, "append", overtaken)
     assert record_decision(scored, APRIL, LATER).release == 1
 
 
 def test_a_quiet_month_is_left_alone_with_reasons(scored: Workspace) -> None:
-    measure(scored, APRIL, LATER, report=False)
+    measure(scored, APRIL, LATER)
     decided = record_decision(scored, APRIL, LATER)
     assert (decided.action, decided.release) == ("nothing", 1)
     assert "The champion was trained 49 days ago, `max_age` is 90d." in decided.reasons
@@ -174,7 +183,7 @@ def test_outcomes_that_have_nothing_to_do_with_the_scores_are_degraded_performan
     write_month(ws.use_case.folder, "2024-04", 300, seed=3, shuffled=True)
     deliver(ws, "2024-04")
     predict(ws, APRIL, APRIL.end)
-    measured = measure(ws, APRIL, LATER, report=False)
+    measured = measure(ws, APRIL, LATER)
     assert measured.findings[0].category == Category.PERFORMANCE_DEGRADED
     decided = record_decision(ws, APRIL, LATER)
     assert decided.action == "retrain" and "roc_auc" in decided.reasons[0]
@@ -185,7 +194,7 @@ def test_other_prices_are_drift_of_feature_and_score(copies: Copies) -> None:
     _change(ws, lambda orders: orders.set_column(2, "price", pc.add(orders["price"], 200.0)))
     deliver(ws, "2024-04")
     predict(ws, APRIL, APRIL.end)
-    measured = measure(ws, APRIL, APRIL.end, report=False)
+    measured = measure(ws, APRIL, APRIL.end)
     drifted = {one.subject for one in measured.findings if "drift" in one.category}
     assert {"price", "score"} <= drifted
     assert (measured.drift["price"] or 0) > 1
@@ -196,7 +205,7 @@ def test_a_shop_that_nobody_knew_is_a_new_category_and_its_size_is_missing(copie
     _change(ws, lambda orders: orders.set_column(4, "shop", [["essen"] * orders.num_rows]))
     deliver(ws, "2024-04")
     predict(ws, APRIL, APRIL.end)
-    found = {(one.category, one.subject): one for one in measure(ws, APRIL, APRIL.end, report=False).findings}
+    found = {(one.category, one.subject): one for one in measure(ws, APRIL, APRIL.end).findings}
     assert found["constant-column", "shop_size"].level is Level.ALERT
     assert ("constant-column", "shop") in found
 
@@ -205,7 +214,7 @@ def test_labels_that_never_come_are_missed_and_performance_stays_unknown(copies:
     ws = copies()
     accept(ws, receive(ws, "orders", APRIL, APRIL.end), APRIL.end)
     predict(ws, APRIL, APRIL.end)
-    late = measure(ws, APRIL, LATER, report=False)
+    late = measure(ws, APRIL, LATER)
     assert (late.labels, late.performance["roc_auc"].value) == (0, None)
     assert Category.LABELS_MISSING in categories(late)
     decided = record_decision(ws, APRIL, LATER)
@@ -215,11 +224,11 @@ def test_labels_that_never_come_are_missed_and_performance_stays_unknown(copies:
 def test_without_predictions_inputs_and_contracts_are_still_measured(copies: Copies) -> None:
     ws = copies()
     deliver(ws, "2024-04")
-    before = measure(ws, APRIL, APRIL.end, report=True)
+    before = measure(ws, APRIL, APRIL.end)
     assert categories(before) == {Category.NO_PREDICTIONS}
     assert (before.rows, before.report, set(before.drift.values())) == (0, None, {None})
     build_features(ws, APRIL, LATER)
-    after = measure(ws, APRIL, LATER, report=True)
+    after = measure(ws, APRIL, LATER)
     assert Category.NO_PREDICTIONS in categories(after)
     assert after.drift["price"] is not None and after.drift["score"] is None
 
@@ -232,7 +241,7 @@ def test_a_feature_that_the_query_gives_no_more_is_missing_and_not_undrifted(cop
     deliver(ws, "2024-04")
     with pytest.raises(QueryFailed):
         predict(ws, APRIL, APRIL.end)
-    measured = measure(ws, APRIL, APRIL.end, report=False)
+    measured = measure(ws, APRIL, APRIL.end)
     assert {Category.MISSING_COLUMN, Category.NO_PREDICTIONS} <= categories(measured)
     assert measured.drift["shop_size"] is None
     assert [one.subject for one in measured.findings if one.category == Category.MISSING_COLUMN] == ["shop_size"]
@@ -243,7 +252,7 @@ def test_rows_in_quarantine_are_found(copies: Copies) -> None:
     _change(ws, lambda orders: orders.set_column(2, "price", [[-1.0, *orders["price"].to_pylist()[1:]]]))
     deliver(ws, "2024-04")
     predict(ws, APRIL, APRIL.end)
-    found = [one for one in measure(ws, APRIL, APRIL.end, report=False).findings if one.subject == "orders"]
+    found = [one for one in measure(ws, APRIL, APRIL.end).findings if one.subject == "orders"]
     assert [one.category for one in found] == [Category.CONTRACT_VIOLATIONS]
     assert "1 of 300 rows" in found[0].summary
 
@@ -257,14 +266,23 @@ def test_nothing_is_measured_before_anything_serves(copies: Copies) -> None:
     assert "after this moment" in decided.reasons[1]
 
 
-def test_the_report_shows_features_score_and_label_and_needs_no_network(scored: Workspace) -> None:
+def test_the_report_shows_features_score_and_label_and_needs_no_network(
+    scored: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitoring, "draw", draw)
     measured = measure(scored, APRIL, LATER)
-    assert measured.report == "reports/shop-returns/2024-04.r1.html"
+    assert measured.report == "reports/shop-returns/2024-04.r1.2024-05-20T000000Z.html"
     page = scored.store.get(measured.report).decode()
     for column in ("price", "shop", "score", "label"):
         assert f'"column_name": "{column}"' in page
     assert "Orders that come back, 2024-04" in page and "labels pending for 0 of 300" in page
     assert "default-src 'none'" in page
+
+
+def test_a_period_that_is_measured_again_keeps_the_report_of_before(scored: Workspace) -> None:
+    reports = [measure(scored, APRIL, at).report for at in (APRIL.end, LATER)]
+    pages = [scored.store.get(str(one)).decode() for one in reports]
+    assert "known at 2024-05-01 00:00 UTC" in pages[0] and "known at 2024-05-20 00:00 UTC" in pages[1]
 
 
 def test_a_report_that_fails_does_not_hide_what_was_measured(
@@ -273,7 +291,7 @@ def test_a_report_that_fails_does_not_hide_what_was_measured(
     def fail(_: object) -> str:
         raise ValueError("an empty column was provided")
 
-    monkeypatch.setattr("perennial.watch.monitoring.draw", fail)
+    monkeypatch.setattr(monitoring, "draw", fail)
     measured = measure(scored, APRIL, LATER)
     assert measured.report is None and measured.rows == 300
     assert measured.findings[-1].category == Category.REPORT_FAILED

@@ -15,7 +15,6 @@ from perennial.records import (
     Released,
     RetrainingDecided,
     Trained,
-    TrainingRefused,
     Verdict,
 )
 from perennial.state import State
@@ -65,7 +64,6 @@ def serving(trained_at: datetime, other_training: datetime | None = None, refuse
         state.trained.append(trained("m2", "k2"))
         state.trained_at["k2"] = other_training
     if refused:
-        state.trainings_refused.append(TrainingRefused(key="k3", reason="few rows"))
         state.training_refused_at["k3"] = refused
     return state
 

@@ -4,8 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from perennial.records import Entry, Measured, Record, Refused, RetrainingClaimed, RetrainingDecided, RetrainingEnded
-from perennial.retraining import Outcome
+from perennial.records import Entry, Measured, Record, RetrainingClaimed, RetrainingDecided
 from perennial.state import fold
 from perennial.watch.claims import LEASE, TRIES, Life
 from perennial.watch.reconciliation import (
@@ -13,7 +12,6 @@ from perennial.watch.reconciliation import (
     SETTLED,
     is_remembered,
     is_settled,
-    latest_news,
     overdue,
     unasked,
 )
@@ -81,27 +79,6 @@ def test_an_unknown_holder_is_waited_for_until_its_lease_ends() -> None:
     state = fold(written(ASKED, claimed()))
     assert overdue(state, {"run-1": Life.UNKNOWN}, NOW + LEASE - timedelta(seconds=1)) == []
     assert [one.action for one in overdue(state, {"run-1": Life.UNKNOWN}, NOW + LEASE)] == ["start"]
-
-
-def test_only_the_newest_of_each_kind_is_news() -> None:
-    later = MEASURED.model_copy(update={"labels": 5})
-    assert [one.record for one in latest_news(written(MEASURED, ASKED, later))] == [later]
-
-
-def test_a_retraining_that_was_given_up_is_news_and_one_that_ended_otherwise_is_none() -> None:
-    given_up = RetrainingEnded(request=1, claim=1, outcome=Outcome.ABANDONED, reason="Five runs ended in vain.")
-    released = given_up.model_copy(update={"request": 2, "outcome": Outcome.RELEASED})
-    assert [one.record for one in latest_news(written(given_up, released))] == [given_up]
-
-
-def test_a_refused_delivery_is_news_of_its_source() -> None:
-    first, second, third = (refused(source) for source in ("orders", "shops", "orders"))
-    assert [one.record for one in latest_news(written(first, second, third))] == [second, third]
-
-
-def refused(source: str) -> Refused:
-    told = {"period": "2024-05", "revision": 1, "digest": "d", "contract": "c", "rows": 10, "reasons": {}}
-    return Refused(source=source, summary="It breaks its contract.", **told)
 
 
 def test_what_was_just_written_may_be_a_step_of_a_run_that_goes_on() -> None:

@@ -1,7 +1,6 @@
 from datetime import UTC, datetime
 
-from perennial.records import Answer, AnswersAudited, AnswersCollected, Entry, Level, Record, Verdict
-from perennial.watch.reconciliation import latest_news
+from perennial.records import Answer, AnswersAudited, AnswersCollected, Level, Verdict
 from perennial.watch.service_findings import Category, service_finding
 
 NOON = datetime(2024, 5, 20, 12, tzinfo=UTC)
@@ -33,9 +32,3 @@ def test_only_lost_answers_are_told_and_with_whom() -> None:
     assert found is not None
     assert (found.category, found.subject) == (Category.ANSWERS_LOST, "a")
     assert "2 answers were given and are not in `predictions`" in found.summary
-
-
-def test_a_failed_audit_stays_news_when_later_ones_pass() -> None:
-    records: list[Record] = [FAILED, LOST, audited(Answer.PASS), COLLECTED]
-    entries = [Entry(seq=number, previous="", at=NOON, record=one) for number, one in enumerate(records, 1)]
-    assert [one.record for one in latest_news(entries)] == [FAILED, LOST]

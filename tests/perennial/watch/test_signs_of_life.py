@@ -1,7 +1,8 @@
 """A run is alive while it says so: silence is what a killed process leaves behind."""
 
+import errno
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -42,27 +43,37 @@ def test_who_is_silent_for_too_long_is_lost_and_of_who_never_spoke_nothing_is_kn
     assert life_by_signs(ws, "me", NOW) is Life.UNKNOWN
 
 
-def test_signs_are_given_until_the_work_is_done_also_where_the_store_was_away(
-    ws: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("trouble", [StoreAway("It does not answer."), OSError(errno.EIO, "Input/output error")])
+def test_signs_are_given_until_the_work_is_done_whatever_went_wrong_with_one(ws: Workspace, trouble: Exception) -> None:
     asked, third = [], threading.Event()
 
-    def clock() -> object:
+    def clock() -> datetime:
         asked.append(1)
         if len(asked) == 2:
-            raise StoreAway("It does not answer.")
+            raise trouble
         if len(asked) > 3:
             third.set()
         return NOW + timedelta(seconds=len(asked))
 
-    with giving_signs(ws, "me", clock, every=timedelta(milliseconds=5)):  # type: ignore[arg-type]
+    with giving_signs(ws, "me", clock, every=timedelta(milliseconds=5)):
         first = last_sign(ws, "me")
         assert first and first >= NOW
         assert third.wait(30)
-    count, sign = len(asked), last_sign(ws, "me")
-    assert sign and sign >= NOW + timedelta(seconds=3)
+        sign = last_sign(ws, "me")
+        assert sign and sign >= NOW + timedelta(seconds=3)
     assert not [one for one in threading.enumerate() if one.name == "signs of life of me"]
-    assert len(asked) == count
+
+
+def test_only_a_run_that_came_to_its_end_leaves_no_sign(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StoreAway), giving_signs(ws, "failed", lambda: NOW):
+        raise StoreAway("It may hold something still.")
+    assert last_sign(ws, "failed") == NOW
+    with giving_signs(ws, "done", lambda: NOW):
+        assert last_sign(ws, "done") == NOW
+    assert last_sign(ws, "done") is None
+    monkeypatch.setattr(type(ws.store), "delete", lambda *_: (_ for _ in ()).throw(StoreAway("It does not answer.")))
+    with giving_signs(ws, "away", lambda: NOW):
+        """Its work is done, and stays so."""
 
 
 def test_a_person_is_told_who_holds_what_is_not_done_and_when_to_come_again(ws: Workspace) -> None:
