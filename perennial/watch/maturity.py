@@ -1,4 +1,4 @@
-"""Which periods have labels now that had too few when they were measured; it measures nothing."""
+"""Which periods have many more labels now than when they were measured; it measures nothing."""
 
 from datetime import datetime
 
@@ -7,9 +7,12 @@ from perennial.records import Measured
 from perennial.state import State
 from perennial.use_case import UseCase
 
+MOST = 0.75
+"""Share of the rows of a period that tell its performance: the few that are still to come would not change it much."""
+
 
 def matured_periods(state: State, use_case: UseCase, as_of: datetime) -> tuple[Period, ...]:
-    """Return the periods to measure again, oldest first: their labels are mature, and their performance is unknown.
+    """Return the periods to measure again, oldest first: all their labels are mature, and most were not before.
 
     A period whose labels were mature when it was measured is not asked for again: more will not come.
 
@@ -23,11 +26,15 @@ def matured_periods(state: State, use_case: UseCase, as_of: datetime) -> tuple[P
     waiting = [
         period
         for period, at in (
-            (Period.parse(label), at) for label, (one, at) in newest.items() if not is_performance_known(one, primary)
+            (Period.parse(label), at) for label, (one, at) in newest.items() if not _rests_on_most(one, primary)
         )
         if at < period.end + delay <= as_of
     ]
     return tuple(sorted(waiting, key=lambda one: one.start))
+
+
+def _rests_on_most(measured: Measured, primary: str) -> bool:
+    return is_performance_known(measured, primary) and measured.performance[primary].rows >= MOST * measured.rows
 
 
 def is_performance_known(measured: Measured, primary: str) -> bool:

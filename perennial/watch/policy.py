@@ -3,7 +3,7 @@
 It trains nothing, and does not say whether a challenger may serve: that is the gate.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -58,8 +58,8 @@ def decide_retraining(
         as_of: The moment it decides for, UTC.
         rows: Rows of the entity that are known at `as_of`, and that were at the last training, for `growth`.
         waiting: Why no further retraining may be asked for, as `in_the_way` says.
-        matured: The newest measurement of this moment whose performance is known, perhaps of an earlier period: what
-            the cause `performance` looks at, where labels come late.
+        matured: A measurement of this moment whose performance is known, perhaps of an earlier period, and has degraded
+            if any has: what the cause `performance` looks at, where labels come late.
     """
     champion = state.champion_before(as_of)
     if champion is None:
@@ -109,6 +109,25 @@ def answer_to(entries: tuple[Entry, ...], period: Period, as_of: datetime) -> Re
     return next((one for one in reversed(answers) if one.release == release), None)
 
 
+def telling(measured: Sequence[Measured], champion: Released | None, primary: str) -> Measured | None:
+    """Return what tells of performance, of all that was measured at one moment: what has degraded, else the newest.
+
+    Args:
+        measured: In their order; also of earlier periods, whose labels came late.
+        champion: Whose measurements may speak against it.
+        primary: The metric that must be known.
+    """
+    known = [one for one in reversed(measured) if is_performance_known(one, primary)]
+    degraded = [
+        one
+        for one in known
+        if champion
+        and one.release == champion.number
+        and any(found.category == Category.PERFORMANCE_DEGRADED for found in one.findings)
+    ]
+    return next(iter([*degraded, *known]), None)
+
+
 def foresee(ws: Workspace, period: Period, as_of: datetime) -> RetrainingDecided:
     """Say what `record_decision` would answer, or has answered, and write nothing."""
     entries = ws.journal.entries()
@@ -127,9 +146,7 @@ def _decided(ws: Workspace, entries: tuple[Entry, ...], period: Period, as_of: d
         ws.use_case.monitoring,
         as_of,
         rows=(_known_rows(ws, state, as_of), _known_rows(ws, state, max(state.trained_at.values(), default=as_of))),
-        matured=next(
-            (one for one in reversed(matured) if is_performance_known(one, ws.use_case.metrics.primary)), None
-        ),
+        matured=telling(matured, state.champion_before(as_of), ws.use_case.metrics.primary),
         waiting=in_the_way(fold(entries), as_of, ws.use_case.retraining.cooldown),
     )
 
@@ -218,7 +235,7 @@ def _quiet(cause: Cause, measured: Measured, monitoring: Monitoring) -> str:
 def _performance(measured: Measured, monitoring: Monitoring) -> str:
     name, now = next(iter(measured.performance.items()), ("performance", None))
     if now is None or now.value is None:
-        known = f"{measured.labels:,} of {measured.rows:,} labels are known"
+        known = f"{now.rows if now else 0:,} of {measured.rows:,} labels are mature and known"
         return f"Performance is unknown: {known}, {monitoring.min_labels:,} are needed."
     before = measured.reference.get(name)
     then = number(before.value if before else None)

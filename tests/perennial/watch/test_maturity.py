@@ -16,14 +16,14 @@ MAY = Period.parse("2024-05")
 DELAY = timedelta(days=30)
 
 
-def of(value: float | None) -> Measured:
+def of(value: float | None, rows: int = 9) -> Measured:
     return Measured(
         period=MAY.label,
         release=1,
         version=1,
         rows=9,
         labels=0,
-        performance={"roc_auc": Interval(value=value, rows=9)},
+        performance={"roc_auc": Interval(value=value, rows=rows)},
         reference={},
         drift={},
         findings=(),
@@ -35,6 +35,14 @@ def of(value: float | None) -> Measured:
 def use_case(tmp_path: Path) -> UseCase:
     declared = make_use_case(tmp_path).use_case
     return declared.model_copy(update={"label": declared.label.model_copy(update={"matures_after": DELAY})})
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(6, (MAY,)), (7, ())])
+def test_a_period_of_which_the_first_days_alone_were_known_is_measured_again_as_a_whole(
+    use_case: UseCase, rows: int, expected: tuple[Period, ...]
+) -> None:
+    state = State(measured=[of(0.7, rows)], measured_at=[MAY.end])
+    assert matured_periods(state, use_case, MAY.end + DELAY) == expected
 
 
 @pytest.mark.parametrize(

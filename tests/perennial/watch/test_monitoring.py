@@ -218,7 +218,7 @@ def test_labels_that_never_come_are_missed_and_performance_stays_unknown(copies:
     assert (late.labels, late.performance["roc_auc"].value) == (0, None)
     assert Category.LABELS_MISSING in categories(late)
     decided = record_decision(ws, APRIL, LATER)
-    assert "Performance is unknown: 0 of 300 labels are known, 50 are needed." in decided.reasons
+    assert "Performance is unknown: 0 of 300 labels are mature and known, 50 are needed." in decided.reasons
 
 
 def test_without_predictions_inputs_and_contracts_are_still_measured(copies: Copies) -> None:

@@ -20,7 +20,7 @@ from perennial.records import (
 from perennial.state import State
 from perennial.use_case import Monitoring, Retraining
 from perennial.watch.findings import Category
-from perennial.watch.policy import decide_retraining
+from perennial.watch.policy import decide_retraining, telling
 from tests.builders import moment
 
 PERIOD = Period.parse("2024-05")
@@ -170,7 +170,7 @@ def test_doing_nothing_is_explained_with_numbers() -> None:
     for number in ("0.700", "0.750", "0.03", "0.030", "0.120", "0.2", "30 days", "90d"):
         assert number in reasons
     unknown = " ".join(decide(serving(days(30)), measured(value=None), policy).reasons)
-    assert "Performance is unknown: 900 of 1,000 labels are known, 500 are needed." in unknown
+    assert "Performance is unknown: 900 of 1,000 labels are mature and known, 500 are needed." in unknown
 
 
 def test_a_challenger_is_due_when_the_known_rows_have_grown_since_the_last_training() -> None:
@@ -193,3 +193,12 @@ def test_performance_is_read_from_the_newest_measurement_that_knows_it() -> None
     left = decide_retraining(serving(days(30)), PERIOD, unknown, POLICY, MONITORING, NOW, matured=of_another)
     assert left.action == "nothing"
     assert "Performance is unknown" in " ".join(left.reasons)
+
+
+def test_a_whole_month_that_has_degraded_tells_more_than_the_first_days_of_the_next() -> None:
+    [champion] = serving(days(30)).released
+    late, first_days = measured(Category.PERFORMANCE_DEGRADED), measured()
+    assert telling([late, first_days], champion, "roc_auc") == late
+    assert telling([measured(), first_days], champion, "roc_auc") == first_days
+    assert telling([late.model_copy(update={"release": 9}), first_days], champion, "roc_auc") == first_days
+    assert telling([measured(value=None)], champion, "roc_auc") is None
