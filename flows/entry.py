@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -23,7 +24,10 @@ def main(flow: Any) -> NoReturn:
 
 
 def run_to_end(command: Callable[[], object]) -> NoReturn:
-    """Run what this process is for and end the process, without tearing down all that was imported (2 s)."""
+    """Run what this process is for and end the process, without tearing down all that was imported (2 s).
+
+    An error that nobody expected is shown as Python does, but without what libraries say when they are torn down.
+    """
     code: object = 0
     try:
         command()
@@ -31,6 +35,9 @@ def run_to_end(command: Callable[[], object]) -> NoReturn:
         code = end.code
         if isinstance(code, str):
             print(code, file=sys.stderr)
+    except Exception:
+        traceback.print_exc()
+        code = 1
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))

@@ -78,3 +78,10 @@ def test_what_a_flow_returned_is_told_line_by_line() -> None:
     assert json.loads(describe(verdict)) == verdict.model_dump(mode="json")
     assert describe([Suppressed("It is known."), "told again"]) == '{"reason":"It is known."}\n"told again"'
     assert describe(None) == ""
+
+
+def test_what_nobody_expected_ends_with_its_traceback_and_exit_code_1_alone() -> None:
+    script = "import atexit, flows.entry; atexit.register(print, 'torn down'); flows.entry.run_to_end(lambda: 1 / 0)"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("ZeroDivisionError: division by zero\n")
