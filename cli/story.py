@@ -96,8 +96,8 @@ def _(record: RetrainingDecided, primary: str) -> list[tuple[str, str]]:
 
 @_say.register
 def _(record: Trained, primary: str) -> list[tuple[str, str]]:
-    scores = ", ".join(f"{fit.name} {show_value(fit.metrics[primary].value)}" for fit in record.candidates)
-    return [("train", f"kept {record.candidate} of {len(record.candidates)}: {primary} {scores}")]
+    scores = ", ".join(f"{fit.name} {show_value(fit.validation)}" for fit in record.candidates)
+    return [("train", f"kept {record.candidate} of {len(record.candidates)}; {primary} on validation: {scores}")]
 
 
 @_say.register

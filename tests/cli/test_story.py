@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 
 from cli.story import tell
 from perennial.hosted import HostingAdvanced, HostingEnded, HostingStarted
+from perennial.model_history import CandidateFit, Trained
+from perennial.periods import Window
 from perennial.records import Entry, Record
 from perennial.values import Answer, Verdict
 
@@ -13,7 +15,7 @@ BADLY = Verdict(answer=Answer.FAIL, reasons=("It crashes.",))
 
 
 def told(record: Record) -> str:
-    ((_, text),) = tell([Entry(seq=1, previous="", at=NOW, record=record)], "auc")
+    ((_, text),) = tell([Entry.model_construct(seq=1, previous="", at=NOW, record=record)], "auc")
     return text
 
 
@@ -26,3 +28,13 @@ def test_each_step_of_a_hosting_is_told() -> None:
     assert "taken back" in told(HostingEnded(number=2, verdict=BADLY)) and "It crashes." in told(
         HostingEnded(number=2, verdict=BADLY)
     )
+
+
+def test_candidates_are_told_by_what_they_were_chosen_by() -> None:
+    window = Window(start=NOW, end=NOW)
+    fits = tuple(
+        CandidateFit(name=name, estimator="ridge", model="", parameters={}, metrics={}, validation=value)
+        for name, value in (("linear", 0.71), ("trees", 0.73), ("mean", None))
+    )
+    record = Trained.model_construct(candidate="trees", candidates=fits, fit=window, validation=window, holdout=window)
+    assert told(record) == "kept trees of 3; auc on validation: linear 0.710, trees 0.730, mean unknown"
