@@ -76,7 +76,7 @@ def decide_retraining(
     waiting = waiting or _cooling(state, policy.cooldown, as_of)
     due = bool(causes) and waiting is None
     against = tuple(one.sentence for one in arguments if not one.for_training)
-    reasons = causes if due else (*causes, *([waiting] if waiting else []), *against)
+    reasons = causes if due else (*([waiting] if waiting else []), *causes, *against)
     return RetrainingDecided(
         period=period.label,
         release=champion.number,
