@@ -126,8 +126,9 @@ def _require_whole(slug: str, settings: Settings) -> None:
     try:
         rehearse(Workspace.open(slug, settings))
     except Permanent as error:
+        shown = str(error).replace(f"{settings.use_cases}/", "")
         raise CannotScaffold(
-            f"What these columns give is no use case, and nothing was written: {error} Rename the column in the CSV."
+            f"What came of this is no use case, and nothing was written: {shown} Change the CSV or what was said of it."
         ) from None
 
 

@@ -49,7 +49,7 @@ class BrokenJournal(Permanent):
 def after_newest(entries: Sequence[Entry], moment: datetime) -> datetime:
     """Return a moment, or one just after the newest entry's if that is later: for what was learned now.
 
-    So no computation that left an entry is asked again and sees what it did not see then, whatever was asked.
+    So no computation for an earlier moment that left an entry is asked again and sees what it did not see then.
     """
     newest = max((entry.at for entry in entries), default=moment)
     return moment if newest <= moment else newest + timedelta(microseconds=1)

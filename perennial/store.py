@@ -113,12 +113,16 @@ class Store:
             else:
                 obstore.put(self._objects, path, file)
 
-    def settle(self, path: str) -> None:
-        """Make an object durable that another library wrote; an object store has done so itself."""
+    def settle(self, folder: str) -> None:
+        """Make objects durable that another library wrote; an object store has done so itself.
+
+        What is durable already costs next to nothing.
+        """
         if self.is_local:
-            with naming_full_storage(self.uri(path)), naming_store_trouble(self.uri(path)):
-                for place in (Path(self.root, path), Path(self.root, path).parent):
-                    _sync(place)
+            with naming_full_storage(self.uri(folder)), naming_store_trouble(self.uri(folder)):
+                for path in self.list(folder):
+                    _sync(Path(self.root, path))
+                _sync(Path(self.root, folder))
 
     def download(self, path: str, file: Path) -> None:
         """Copy an object to a local file in bounded memory.

@@ -30,6 +30,10 @@ class Freshness:
         is_old = lineup.champion.known != len(state.accepted) or monotonic() - self._made > FRESH
         return is_old and self._patience.may_try()
 
+    def installed(self) -> None:
+        """Note that the newest features answer."""
+        self._made = monotonic()
+
     def refreshed(self, state: State, lineup: Lineup) -> Lineup | None:
         """Return the same versions with fresher features; `None` if they cannot be made, which is tried again later."""
         try:
@@ -43,5 +47,4 @@ class Freshness:
             return None
         self._patience.forget()
         self.trouble.heard(None)
-        self._made = monotonic()
         return replace(lineup, champion=champion, trial=trial)

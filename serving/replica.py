@@ -221,8 +221,8 @@ class Replica:
             return
         if lineup and self._freshness.is_due(target.state, lineup):
             fresher = self._freshness.refreshed(target.state, lineup)
-            if fresher:
-                self._install(target, fresher)
+            if fresher and self._install(target, fresher):
+                self._freshness.installed()
 
     def _advance(self, target: Target, lineup: Lineup | None) -> bool:
         if lineup is None or lineup.release != target.released.number:

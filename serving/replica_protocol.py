@@ -20,7 +20,7 @@ class AnsweringReplica(Protocol):
 
     @property
     def trouble(self) -> str | None:
-        """Why it cannot follow the journal now, `None` if it does."""
+        """Why it cannot follow the journal or make its features anew now; `None` if it can."""
 
     @property
     def followed(self) -> float:

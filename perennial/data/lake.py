@@ -74,17 +74,14 @@ def append(
     schema = Schema.from_arrow(reader.schema.append(pa.field(partition_by, pa.string())))
     address = workspace.table(table)
     with naming_full_storage(address), naming_store_trouble(address), _naming_rivals(address):
-        held = _open(workspace, table)
-        known = held.version() if held else -1
-        held = held or _create(workspace, table, schema, partition_by)
+        held = _open(workspace, table) or _create(workspace, table, schema, partition_by)
         _add_columns(held, schema)
         if held.transaction_version(partition) is None:  # asked of the snapshot that is committed to
             with TemporaryDirectory(prefix="perennial-") as folder:
                 added = _store(workspace, table, reader, schema, partition_by, partition, Path(folder))
             _commit(held, added, partition_by, partition)
             held.update_incremental()
-        for commit in range(known + 1, held.version() + 1):
-            workspace.store.settle(f"{_place(workspace, table)}/_delta_log/{commit:020d}.json")
+        workspace.store.settle(f"{_place(workspace, table)}/_delta_log")
         return int(held.version())
 
 

@@ -7,7 +7,6 @@ record names it. So any number of collectors may run, and each may die anywhere.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import datetime, timedelta
 
 import pyarrow as pa
@@ -30,7 +29,7 @@ from perennial.release.answer_rows import (
 )
 from perennial.release.reports import Report, by_the_store, read_reports, report_path
 from perennial.state import State
-from perennial.store import AlreadyThere, MissingObject
+from perennial.store import MissingObject
 from perennial.workspace import Workspace
 
 MOST = 2000
@@ -52,7 +51,7 @@ def collect_answers(ws: Workspace, as_of: datetime) -> AnswersCollected | None:
 
     Raises:
         LakeBusy: Another writer committed at the same moment; try again.
-        SegmentsSetAside: What cannot be read was put elsewhere, and all else was moved.
+        SegmentsSetAside: What cannot be read lies elsewhere, now or since an earlier time, and all else was moved.
     """
     found = ws.store.list(log_folder(ws))
     state = ws.state()
@@ -60,21 +59,35 @@ def collect_answers(ws: Workspace, as_of: datetime) -> AnswersCollected | None:
     for path in named:
         ws.store.delete(path)
     waiting = [path for path in found if path not in named]
-    gone, record, aside = _gone(ws, state, as_of, waiting), None, list[str]()
+    gone, record = _gone(ws, state, as_of, waiting), None
     for first in range(0, max(len(waiting), 1), MOST):
-        rows = _rows(ws, waiting[first : first + MOST], aside)
+        rows = _rows(ws, waiting[first : first + MOST])
         record = _collect(ws, rows, [] if first else gone, as_of) or record
-    if aside:
-        raise SegmentsSetAside(
-            f"`{ws.use_case.slug}`: {len(aside)} segments of answers cannot be read and now lie below "
-            f"`{aside_folder(ws)}`. {aside[0]} All others were collected. Once the declaration fits them, move them "
-            f"back below `{log_folder(ws)}`."
-        )
+    _require_none_aside(ws)
     return record
 
 
-def _rows(ws: Workspace, segments: Sequence[str], aside: list[str]) -> dict[str, pa.Table]:
-    """Return what some segments hold; nothing if another collector has recorded and deleted one meanwhile."""
+def _require_none_aside(ws: Workspace) -> None:
+    aside = ws.store.list(aside_folder(ws))
+    if not aside:
+        return
+    try:
+        read_segment(ws.use_case, ws.store.get(aside[0]))
+        why = "It can be read by now."
+    except UnreadSegment as error:
+        why = str(error)
+    raise SegmentsSetAside(
+        f"`{ws.use_case.slug}`: {len(aside)} segments of answers could not be read and lie below `{aside_folder(ws)}`, "
+        f"the first `{aside[0]}`: {why} All others were collected. Once the declaration fits them, move them back "
+        f"below `{log_folder(ws)}`, or remove them for good."
+    )
+
+
+def _rows(ws: Workspace, segments: Sequence[str]) -> dict[str, pa.Table]:
+    """Return what some segments hold; nothing if another collector has recorded and deleted one meanwhile.
+
+    What cannot be read is moved out of the way of the others.
+    """
     rows = {}
     try:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -84,11 +97,9 @@ def _rows(ws: Workspace, segments: Sequence[str], aside: list[str]) -> dict[str,
     for path, data in zip(segments, held, strict=True):
         try:
             rows[path] = read_segment(ws.use_case, data)
-        except UnreadSegment as error:
-            with suppress(AlreadyThere):
-                ws.store.create(aside_path(ws, path), data)
+        except UnreadSegment:
+            ws.store.put(aside_path(ws, path), data)
             ws.store.delete(path)
-            aside.append(f"`{path}`: {error}")
     return rows
 
 

@@ -12,9 +12,10 @@ MOST = 0.75
 
 
 def matured_periods(state: State, use_case: UseCase, as_of: datetime) -> tuple[Period, ...]:
-    """Return the periods to measure again, oldest first: all their labels are mature, and most were not before.
+    """Return the periods to measure again, oldest first: all their labels are mature, and too few were before.
 
-    A period whose labels were mature when it was measured is not asked for again: more will not come.
+    Too few are those on which performance is unknown, and of the champion's work those that are not most. A period
+    whose labels were mature when it was measured is not asked for again: more will not come.
 
     Args:
         state: What the journal amounts to at `as_of`.
@@ -22,18 +23,20 @@ def matured_periods(state: State, use_case: UseCase, as_of: datetime) -> tuple[P
         as_of: The moment, UTC.
     """
     delay, primary = use_case.label.matures_after, use_case.metrics.primary
+    champion = state.champion_before(as_of)
+    serving = champion.number if champion else None
+
+    def is_enough(one: Measured) -> bool:
+        return rests_on_most(one, primary) if one.release == serving else is_performance_known(one, primary)
+
     newest = {one.period: (one, at) for one, at in zip(state.measured, state.measured_at, strict=True)}
-    waiting = [
-        period
-        for period, at in (
-            (Period.parse(label), at) for label, (one, at) in newest.items() if not _rests_on_most(one, primary)
-        )
-        if at < period.end + delay <= as_of
-    ]
-    return tuple(sorted(waiting, key=lambda one: one.start))
+    waiting = [(Period.parse(label), at) for label, (one, at) in newest.items() if not is_enough(one)]
+    matured = [period for period, at in waiting if at < period.end + delay <= as_of]
+    return tuple(sorted(matured, key=lambda one: one.start))
 
 
-def _rests_on_most(measured: Measured, primary: str) -> bool:
+def rests_on_most(measured: Measured, primary: str) -> bool:
+    """Say whether so many labels were known that the others would hardly change the primary metric."""
     return is_performance_known(measured, primary) and measured.performance[primary].rows >= MOST * measured.rows
 
 

@@ -15,7 +15,7 @@ from perennial.use_case import Cause, Monitoring, Retraining
 from perennial.watch.claims import in_the_way
 from perennial.watch.drift import SCORE
 from perennial.watch.findings import Category, number
-from perennial.watch.maturity import is_performance_known
+from perennial.watch.maturity import is_performance_known, rests_on_most
 from perennial.workspace import Workspace
 
 _CATEGORIES: dict[Cause, Category] = {
@@ -58,8 +58,8 @@ def decide_retraining(
         as_of: The moment it decides for, UTC.
         rows: Rows of the entity that are known at `as_of`, and that were at the last training, for `growth`.
         waiting: Why no further retraining may be asked for, as `in_the_way` says.
-        matured: A measurement of this moment whose performance is known, perhaps of an earlier period, and has degraded
-            if any has: what the cause `performance` looks at, where labels come late.
+        matured: A measurement of this moment whose performance is known, perhaps of an earlier period: what the cause
+            `performance` looks at, where labels come late.
     """
     champion = state.champion_before(as_of)
     if champion is None:
@@ -110,22 +110,20 @@ def answer_to(entries: tuple[Entry, ...], period: Period, as_of: datetime) -> Re
 
 
 def telling(measured: Sequence[Measured], champion: Released | None, primary: str) -> Measured | None:
-    """Return what tells of performance, of all that was measured at one moment: what has degraded, else the newest.
+    """Return what tells of the champion's performance, of all that was measured at one moment; `None` if nothing does.
+
+    It is the newest that rests on most of its rows, or else on some: a whole month tells more than the first days of
+    the next.
 
     Args:
         measured: In their order; also of earlier periods, whose labels came late.
-        champion: Whose measurements may speak against it.
+        champion: Whose work was measured.
         primary: The metric that must be known.
     """
-    known = [one for one in reversed(measured) if is_performance_known(one, primary)]
-    degraded = [
-        one
-        for one in known
-        if champion
-        and one.release == champion.number
-        and any(found.category == Category.PERFORMANCE_DEGRADED for found in one.findings)
-    ]
-    return next(iter([*degraded, *known]), None)
+    of_champion = [one for one in reversed(measured) if champion and one.release == champion.number]
+    known = [one for one in of_champion if is_performance_known(one, primary)]
+    whole = [one for one in known if rests_on_most(one, primary)]
+    return next(iter([*whole, *known]), None)
 
 
 def foresee(ws: Workspace, period: Period, as_of: datetime) -> RetrainingDecided:

@@ -57,4 +57,6 @@ def test_features_that_cannot_be_made_are_tried_ever_more_rarely_and_told(
     assert freshness.trouble.now == "OSError: No answer." and "features.kept" in capfd.readouterr().err
     seconds[0] = FRESH + 200
     assert freshness.refreshed(state, lineup)
-    assert freshness.trouble.now is None and not freshness.is_due(state, lineup)
+    assert freshness.trouble.now is None and freshness.is_due(state, lineup), "nobody has swapped them in"
+    freshness.installed()
+    assert not freshness.is_due(state, lineup)

@@ -128,11 +128,15 @@ def test_what_cannot_be_read_is_set_aside_and_all_else_is_collected(shop: Shop) 
     kept[garbage] = b"no segment"
     shop.ws.store.create(garbage, kept[garbage])
     log(shop.ws, "f", 1)
-    with pytest.raises(SegmentsSetAside, match="5 segments of answers cannot be read"):
-        collect_answers(shop.ws, JUNE)
+    for _ in range(2):  # it is told as long as they lie there
+        with pytest.raises(SegmentsSetAside, match="5 segments of answers could not be read"):
+            collect_answers(shop.ws, JUNE)
     assert collected_ids(shop.ws) == [f"f-1-{place}/0" for place in range(3)]
     assert {path: shop.ws.store.get(aside_path(shop.ws, path)) for path in kept} == kept
-    assert shop.ws.store.list(log_folder(shop.ws)) == [] and collect_answers(shop.ws, JUNE) is None
+    assert shop.ws.store.list(log_folder(shop.ws)) == []
+    for path in kept:
+        shop.ws.store.delete(aside_path(shop.ws, path))
+    assert collect_answers(shop.ws, JUNE) is None
 
 
 @pytest.mark.parametrize("place", ["collecting:between-tables", "collecting:before-record", "collecting:after-record"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from perennial.periods import Period
-from perennial.records import Interval, Measured
+from perennial.records import Interval, Measured, Released
 from perennial.state import State
 from perennial.use_case import UseCase
 from perennial.watch.maturity import matured_periods
@@ -42,6 +42,9 @@ def test_a_period_of_which_the_first_days_alone_were_known_is_measured_again_as_
     use_case: UseCase, rows: int, expected: tuple[Period, ...]
 ) -> None:
     state = State(measured=[of(0.7, rows)], measured_at=[MAY.end])
+    assert matured_periods(state, use_case, MAY.end + DELAY) == (), "it is not the work of the champion"
+    state.released.append(Released(number=1, model="m1", version=1, replaces=None, reason="first"))
+    state.released_at[1] = MAY.start
     assert matured_periods(state, use_case, MAY.end + DELAY) == expected
 
 
