@@ -116,7 +116,7 @@ def test_the_loop_lands_in_postgresql_and_the_bucket_and_a_second_time_changes_n
     assert {"predictions.written", "monitoring.measured", "retraining.decided"} <= set(kinds)
     before = loop.objects()
     places = {key.removeprefix("loop/").split("/")[0] for key in before}
-    assert places == {"journal", "landing", "lake", "models", "mlflow", "queries", "reports", "retraining"}
+    assert places == {"journal", "landing", "lake", "models", "mlflow", "queries", "reports"}
     assert sum(key.startswith("loop/journal/shop-returns/") for key in before) == len(kinds)
     registered = kinds.count("model.registered")
     assert loop.count("mlflow", "model_versions") == registered
