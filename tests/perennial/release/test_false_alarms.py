@@ -7,7 +7,6 @@ import pytest
 
 from tests.benchmarks.rollout_simulation import ALPHA, EQUAL, WORSE, World, refusals, share
 
-
 worlds = pytest.mark.parametrize("world", [EQUAL[0], EQUAL[6], EQUAL[-1]], ids=lambda world: world.name)
 
 
