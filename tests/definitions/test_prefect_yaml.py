@@ -36,6 +36,17 @@ def test_every_flow_is_deployed_under_the_name_of_the_environment(server: Server
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("environment", ["test", "prod"])
+def test_one_command_deploys_the_other_environments_too(server: Server, environment: str) -> None:
+    server.run(PREFECT, "work-pool", "create", "--type", "process", f"perennial-{environment}")
+    server.run("env", f"PERENNIAL_ENV={environment}", PREFECT, "--no-prompt", "deploy", "--all")
+    found = [one for one in server.ask("/deployments/filter", {}) if one["name"] == environment]
+    assert {one["entrypoint"].rsplit(".", 1)[1] for one in found} == FLOWS
+    assert {one["work_pool_name"] for one in found} == {f"perennial-{environment}"}
+    assert {one["job_variables"]["env"]["PERENNIAL_ENV"] for one in found} == {environment}
+
+
+@pytest.mark.long
 def test_prefect_deploys_what_perennial_would(server: Server) -> None:
     planned = json.loads(server.run(PERENNIAL, "plan", "--json", expected=2))["changes"]
     assert {one["action"] for one in planned if one["kind"] == "deployment"} == set()
