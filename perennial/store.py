@@ -4,7 +4,7 @@ It moves whole objects, large ones as files. Tables are the lake's business, whi
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -113,16 +113,16 @@ class Store:
             else:
                 obstore.put(self._objects, path, file)
 
-    def settle(self, folder: str) -> None:
-        """Make objects durable that another library wrote; an object store has done so itself.
+    def settle(self, folder: str, names: Iterable[str]) -> None:
+        """Make objects of a folder durable that another library wrote, those that are there.
 
-        What is durable already costs next to nothing.
+        An object store has done so itself.
         """
         if self.is_local:
             with naming_full_storage(self.uri(folder)), naming_store_trouble(self.uri(folder)):
-                for path in self.list(folder):
-                    _sync(Path(self.root, path))
-                _sync(Path(self.root, folder))
+                for name in (*names, ""):
+                    with suppress(FileNotFoundError):
+                        _sync(Path(self.root, folder, name))
 
     def download(self, path: str, file: Path) -> None:
         """Copy an object to a local file in bounded memory.

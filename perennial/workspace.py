@@ -78,4 +78,8 @@ class Workspace:
 
     def table(self, name: str) -> str:
         """Return the address of a lake table of this use case."""
-        return self.store.uri(f"lake/{self.use_case.slug}/{name}")
+        return self.store.uri(self.table_folder(name))
+
+    def table_folder(self, name: str) -> str:
+        """Return where a lake table of this use case is, below the storage root."""
+        return f"lake/{self.use_case.slug}/{name}"

@@ -74,14 +74,18 @@ def append(
     schema = Schema.from_arrow(reader.schema.append(pa.field(partition_by, pa.string())))
     address = workspace.table(table)
     with naming_full_storage(address), naming_store_trouble(address), _naming_rivals(address):
-        held = _open(workspace, table) or _create(workspace, table, schema, partition_by)
+        before = _open(workspace, table)
+        held = before or _create(workspace, table, schema, partition_by)
+        first = before.version() + 1 if before else 0
         _add_columns(held, schema)
         if held.transaction_version(partition) is None:  # asked of the snapshot that is committed to
             with TemporaryDirectory(prefix="perennial-") as folder:
                 added = _store(workspace, table, reader, schema, partition_by, partition, Path(folder))
             _commit(held, added, partition_by, partition)
             held.update_incremental()
-        workspace.store.settle(f"{_place(workspace, table)}/_delta_log")
+        else:
+            first = 0  # whoever wrote it may have died before it was durable
+        _settle(workspace, table, range(first, held.version() + 1))
         return int(held.version())
 
 
@@ -129,10 +133,6 @@ def _check_bytes(file: Path) -> None:
             f"`{file}` does not have the bytes that were written: its digest is no longer its name. Nothing was read. "
             "Restore the file from a backup."
         )
-
-
-def _place(workspace: Workspace, table: str) -> str:
-    return f"lake/{workspace.use_case.slug}/{table}"
 
 
 def _folder(partition_by: str, partition: str) -> str:
@@ -190,7 +190,7 @@ def _store(
     if not count:
         return []
     path = f"{_folder(partition_by, partition)}/{digest_file(file)[:_DIGITS]}.parquet"
-    workspace.store.upload(f"{_place(workspace, table)}/{path}", file)
+    workspace.store.upload(f"{workspace.table_folder(table)}/{path}", file)
     about = file.stat()
     statistics = json.dumps({"numRecords": count})
     return [AddAction(path, about.st_size, {partition_by: partition}, int(about.st_mtime * 1000), True, statistics)]
@@ -201,6 +201,12 @@ def _commit(held: DeltaTable, added: list[AddAction], partition_by: str, partiti
         custom_metadata={partition_by: partition}, app_transactions=[Transaction(partition, 1)]
     )
     held.create_write_transaction([*added], "append", held.schema(), [partition_by], commit_properties=properties)
+
+
+def _settle(workspace: Workspace, table: str, versions: range) -> None:
+    """Make commits durable, which Delta does not, and the checkpoints that it may have made of them."""
+    names = [f"{version:020d}.{kind}" for version in versions for kind in ("json", "checkpoint.parquet")]
+    workspace.store.settle(f"{workspace.table_folder(table)}/_delta_log", [*names, "_last_checkpoint"])
 
 
 @contextmanager

@@ -58,11 +58,8 @@ def check_rows(use_case: UseCase, plan: TrainingPlan) -> None:
 
 
 def _check_window(use_case: UseCase, name: str, window: Window, counted: Counted, needed: int) -> None:
-    is_empty = window.start >= window.end
-    place = (
-        "which has no days yet" if is_empty else f"from {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M}"
-    )
-    what = f"labelled rows in the {name} window{',' if is_empty else ''} {place}"
+    days = f" from {window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M}"
+    what = f"labelled rows in the {name} window{days if window.start < window.end else ', which has no days yet'}"
     if counted.rows < needed:
         raise NotEnoughRows(
             f"`{use_case.slug}` has {counted.rows} {what}, expected at least {needed}. Nothing was trained. "

@@ -92,10 +92,7 @@ def _in_log(engine: Engine, ws: Workspace, asked: str) -> Iterator[AskedAnswer]:
     for path in ws.store.list(log_folder(ws)):
         try:
             rows = read_segment(ws.use_case, ws.store.get(path))
-        except (
-            MissingObject,
-            UnreadSegment,
-        ):  # collected meanwhile, and so found in the lake; or about to be set aside
+        except (MissingObject, UnreadSegment):  # collected meanwhile, and so in the lake; or about to be set aside
             continue
         engine.arrow("waiting", rows)
         yield from map(_answer, _rows(engine, "waiting", asked))

@@ -215,7 +215,7 @@ def _roll_back(view: View) -> Record | None:
 
 
 def _require_blame(view: View, why: str) -> None:
-    """Only a release that nobody went back to is to blame: what was gone back to served well before.
+    """Only a release that nobody went back to is to blame: what was gone back to did well before.
 
     So an outage costs one version at most, however long it lasts and however often it comes again.
 
@@ -225,7 +225,7 @@ def _require_blame(view: View, why: str) -> None:
     if view.champion.withdraws is not None:
         raise NoWayBack(
             f"Release {view.champion.number} of `{view.ws.use_case.slug}` is ill, and it was gone back to from release "
-            f"{view.champion.withdraws}: version {view.champion.version} served well before, so the cause is another "
+            f"{view.champion.withdraws}: version {view.champion.version} did well before, so the cause is another "
             f"than the version, and it stays. Look at what it rests on, or go back by hand. {why}"
         )
 

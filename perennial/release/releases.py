@@ -65,7 +65,7 @@ def rollback(ws: Workspace, reason: str, as_of: datetime) -> Released:
     """Withdraw the champion and release again the last earlier version that has served well and still loads.
 
     It has passed the gate, and has answered in good health where the use case answers online (`release.served`); where
-    it does not, or did not yet, it has written predictions. Versions that were withdrawn before are passed over. A
+    it does not, or none did yet, it has written predictions. Versions that were withdrawn before are passed over. A
     champion that was released for a later moment, by mistake, is withdrawn too. Asking again for the same reason and
     moment returns the same release.
 
@@ -77,7 +77,7 @@ def rollback(ws: Workspace, reason: str, as_of: datetime) -> Released:
     done = _rollback_of(reason, as_of, state)
     if done is not None:
         return done
-    target = last_good(ws, state)
+    target = last_good(ws, state, by_hand=True)
 
     def decision(entries: tuple[Entry, ...]) -> Released | None:
         now = fold(entries)
@@ -190,47 +190,53 @@ def _champion(ws: Workspace, state: State) -> Released:
     return state.champion
 
 
-def last_good(ws: Workspace, state: State) -> Released:
+def last_good(ws: Workspace, state: State, by_hand: bool = False) -> Released:
     """Return the release to go back to, loaded in a child process first.
+
+    Args:
+        ws: Whose releases.
+        state: What the journal amounts to.
+        by_hand: A person asks, who may go back to what only wrote predictions before any release answered online.
 
     Raises:
         NoWayBack: There is none; the message says what was tried.
     """
     champion = _champion(ws, state)
     failed = []
-    for one in _earlier_good(ws, state, champion):
+    for one in _earlier_good(ws, state, champion, by_hand):
         probed = probe_model(ws.store, one.model)
         if probed.answer is Answer.PASS:
             return one
         failed.append(f"Version {one.version}: {' '.join(probed.reasons)}")
     raise NoWayBack(
-        f"No version of `{ws.use_case.slug}` before {champion.version} passed the gate, {_proof(ws)}, still loads and "
-        f"was not withdrawn. Version {champion.version} stays. {' '.join(failed)}".rstrip()
+        f"No version of `{ws.use_case.slug}` before {champion.version} passed the gate, {_proof(ws, by_hand)}, still loads "
+        f"and was not withdrawn. Version {champion.version} stays. {' '.join(failed)}".rstrip()
     )
 
 
-def _proof(ws: Workspace) -> str:
-    online = "answered in good health, or wrote predictions before any did"
-    return online if ws.use_case.serving else "has written predictions"
+def _proof(ws: Workspace, by_hand: bool) -> str:
+    if not ws.use_case.serving:
+        return "has written predictions"
+    return f"answered in good health{', or wrote predictions before any did' if by_hand else ''}"
 
 
-def _earlier_good(ws: Workspace, state: State, champion: Released) -> Iterator[Released]:
+def _earlier_good(ws: Workspace, state: State, champion: Released, by_hand: bool) -> Iterator[Released]:
     by_number = {one.number: one for one in state.released}
     seen = {by_number[one.withdraws].model for one in state.released if one.withdraws} | {champion.model}
     passed = {one.model for one in state.judged if one.verdict.answer is Answer.PASS}
-    served = _served(ws, state)
+    served = _served(ws, state, by_hand)
     for one in reversed(state.released):
         if one.model in passed and one.number in served and one.model not in seen:
             seen.add(one.model)
             yield one
 
 
-def _served(ws: Workspace, state: State) -> set[int]:
-    """Releases with good evidence: good health online, or predictions where nothing answered online before."""
+def _served(ws: Workspace, state: State, by_hand: bool) -> set[int]:
+    """Releases with good evidence of service."""
     scored = {one.release for one in state.predicted}
     if not ws.use_case.serving:
         return scored
-    first = min(state.served, default=len(state.released) + 1)
+    first = min(state.served, default=len(state.released) + 1) if by_hand else 0
     return {*state.served, *(one for one in scored if one < first)}
 
 

@@ -109,7 +109,7 @@ def answer_to(entries: tuple[Entry, ...], period: Period, as_of: datetime) -> Re
     return next((one for one in reversed(answers) if one.release == release), None)
 
 
-def telling(measured: Sequence[Measured], champion: Released | None, primary: str) -> Measured | None:
+def newest_performance(measured: Sequence[Measured], champion: Released | None, primary: str) -> Measured | None:
     """Return what tells of the champion's performance, of all that was measured at one moment; `None` if nothing does.
 
     It is the newest that rests on most of its rows, or else on some: a whole month tells more than the first days of
@@ -144,7 +144,7 @@ def _decided(ws: Workspace, entries: tuple[Entry, ...], period: Period, as_of: d
         ws.use_case.monitoring,
         as_of,
         rows=(_known_rows(ws, state, as_of), _known_rows(ws, state, max(state.trained_at.values(), default=as_of))),
-        matured=telling(matured, state.champion_before(as_of), ws.use_case.metrics.primary),
+        matured=newest_performance(matured, state.champion_before(as_of), ws.use_case.metrics.primary),
         waiting=in_the_way(fold(entries), as_of, ws.use_case.retraining.cooldown),
     )
 

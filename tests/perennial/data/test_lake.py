@@ -93,6 +93,12 @@ def test_what_was_appended_survives_a_loss_of_power(ws: Workspace, monkeypatch: 
     written = {one.name for one in Path(ws.table("t")).rglob("*.json")}
     assert len(written) == 3
     assert written < synced
+    synced.clear()
+    lake.append(ws, "t", ROWS, "part", "2024-01")
+    assert written < synced, "whoever wrote it may have died before it was durable"
+    synced.clear()
+    lake.append(ws, "t", ROWS, "part", "2024-03")
+    assert not written & synced, "what is older than the last commits is not looked at again"
 
 
 def test_of_many_writers_of_one_partition_one_wins(ws: Workspace) -> None:

@@ -13,7 +13,7 @@ from perennial.model.constant import Constant
 from perennial.model.encoding import Encoder
 from perennial.model.estimators import estimator
 from perennial.records import Answer, Judged, Predicted, Released, ReleaseServed, Verdict
-from perennial.release.releases import NotReleasable, NoWayBack, StaleVerdict, release, rollback
+from perennial.release.releases import NotReleasable, NoWayBack, StaleVerdict, last_good, release, rollback
 from perennial.watch.claims import in_the_way
 from perennial.watch.drift import NumericBins, Reference
 from perennial.workspace import Workspace
@@ -320,6 +320,13 @@ def test_before_any_answered_online_predictions_are_evidence_of_service(online: 
 def test_what_wrote_predictions_before_the_service_came_can_be_gone_back_to(online: Workspace) -> None:
     online.journal.decide(lambda entries: ReleaseServed(release=3, answers=99, replicas=("a",)), day(5))
     assert rollback(online, "Bad.", day(5)).version == 2
+
+
+def test_the_guard_goes_back_to_nothing_that_never_answered_online(online: Workspace) -> None:
+    with pytest.raises(NoWayBack, match="answered in good health, still loads"):
+        last_good(online, online.state())
+    online.journal.decide(lambda entries: ReleaseServed(release=1, answers=99, replicas=("a",)), day(5))
+    assert last_good(online, online.state()).version == 1
 
 
 def test_online_what_neither_answered_nor_wrote_is_not_gone_back_to(tmp_path: Path) -> None:

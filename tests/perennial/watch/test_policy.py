@@ -20,7 +20,7 @@ from perennial.records import (
 from perennial.state import State
 from perennial.use_case import Monitoring, Retraining
 from perennial.watch.findings import Category
-from perennial.watch.policy import decide_retraining, telling
+from perennial.watch.policy import decide_retraining, newest_performance
 from tests.builders import moment
 
 PERIOD = Period.parse("2024-05")
@@ -199,7 +199,7 @@ def test_a_whole_month_that_has_degraded_tells_more_than_the_first_days_of_the_n
     [champion] = serving(days(30)).released
     late, whole = measured(Category.PERFORMANCE_DEGRADED), measured()
     first_days = whole.model_copy(update={"performance": {"roc_auc": Interval(value=0.8, rows=200)}})
-    assert telling([late, first_days], champion, "roc_auc") == late
-    assert telling([late, whole], champion, "roc_auc") == whole
-    assert telling([late.model_copy(update={"release": 9}), first_days], champion, "roc_auc") == first_days
-    assert telling([measured(value=None)], champion, "roc_auc") is None
+    assert newest_performance([late, first_days], champion, "roc_auc") == late
+    assert newest_performance([late, whole], champion, "roc_auc") == whole
+    assert newest_performance([late.model_copy(update={"release": 9}), first_days], champion, "roc_auc") == first_days
+    assert newest_performance([measured(value=None)], champion, "roc_auc") is None
