@@ -209,8 +209,8 @@ def last_good(ws: Workspace, state: State, by_hand: bool = False) -> Released:
             return one
         failed.append(f"Version {one.version}: {' '.join(probed.reasons)}")
     raise NoWayBack(
-        f"No version of `{ws.use_case.slug}` before {champion.version} passed the gate, {_proof(ws, by_hand)}, still loads "
-        f"and was not withdrawn. Version {champion.version} stays. {' '.join(failed)}".rstrip()
+        f"No version of `{ws.use_case.slug}` before {champion.version} passed the gate, {_proof(ws, by_hand)}, still "
+        f"loads and was not withdrawn. Version {champion.version} stays. {' '.join(failed)}".rstrip()
     )
 
 
