@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from blocks.garbage import collect_apart
 from perennial.errors import Transient
 from perennial.storage_trouble import naming_full_storage
 
@@ -119,6 +120,7 @@ def serve() -> None:
         server.should_exit = True
 
     threading.Thread(target=stop_with_parent, daemon=True).start()
+    collect_apart()
     asyncio.run(server.serve(sockets=[listener]))
 
 

@@ -4,19 +4,21 @@ from collections.abc import Iterator
 
 import pytest
 from prefect._internal.concurrency.threads import wait_for_global_loop_exit
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from blocks.documents import using
 from perennial.workspace import Workspace
 from tests.builders import make_use_case
 from tests.flows.living import challenge, live
+from tests.servers import running_server
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[None]:
-    quick = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_SERVER_ANALYTICS_ENABLED: False}
-    with temporary_settings(quick), prefect_test_harness(server_startup_timeout=120):
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with (
+        running_server(tmp_path_factory.mktemp("server")) as started,
+        temporary_settings({PREFECT_API_URL: started.url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+    ):
         yield
         wait_for_global_loop_exit(timeout=10)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 SCRIPT = """
 import sqlite3, sys, threading, time
-from deployments.services.prefect_server import collect_apart
+from blocks.garbage import collect_apart
 
 class Ring:
     pass
