@@ -250,9 +250,8 @@ def test_of_many_events_those_of_the_resource_are_read_and_else_the_newest_which
     told = [event("perennial.drift.noticed") for _ in range(6)]
     for one in told[1:5]:
         one["resource"] = {**one["resource"], "prefect.resource.id": "perennial.use-case.other"}
-    for one in told:
-        server.ask("/events", [one])
-        until(30, lambda: known(server, one["id"]))  # noqa: B023
+    server.ask("/events", told)
+    until(30, lambda: all(known(server, one["id"]) for one in told))
     monkeypatch.setattr(event_log, "MOST_EVENTS", 3)
     log = EventLog(client)
     newest = log.event(UUID(told[5]["id"]))
