@@ -204,7 +204,6 @@ def test_a_record_that_is_none_is_told(tmp_path: Path) -> None:
         read_stack(settings)
 
 
-@pytest.mark.alone
 @pytest.mark.long
 def test_a_service_that_ends_at_once_shows_its_log(tmp_path: Path) -> None:
     (tmp_path / "prefect" / "prefect.db").mkdir(parents=True)

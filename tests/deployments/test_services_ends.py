@@ -12,7 +12,7 @@ from tests.builders import make_use_case
 from tests.deployments.stacks import Stack, stopping
 from tests.servers import until
 
-pytestmark = [pytest.mark.long, pytest.mark.alone]
+pytestmark = pytest.mark.long
 
 WAITING = """
 import time

@@ -18,7 +18,7 @@ from tests.deployments.test_notifications import SECRET, Received, receiver
 from tests.faults.alerts import kill_tree
 from tests.servers import PREFECT, Server, running_server, until
 
-pytestmark = [pytest.mark.long, pytest.mark.alone]
+pytestmark = pytest.mark.long
 WITHIN = 10
 """Seconds: the shortest window that the server takes for what does not happen. It tumbles, so twice that may pass."""
 

@@ -13,7 +13,7 @@ from perennial.workspace import Workspace
 from tests.deployments.stacks import Stack, stopping
 from tests.servers import ROOT, until
 
-pytestmark = [pytest.mark.long, pytest.mark.alone]
+pytestmark = pytest.mark.long
 
 SLUG, MONTH, MOMENT = "flight-delay", "2013-03", "2013-04-01T00:00:00+00:00"
 

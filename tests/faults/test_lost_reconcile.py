@@ -7,7 +7,7 @@ import pytest
 from tests.faults.alerts import SLUG, Scene, kill_tree, scene
 from tests.servers import until
 
-pytestmark = [pytest.mark.long, pytest.mark.alone]
+pytestmark = pytest.mark.long
 LEASE = 30
 """Seconds after which the server takes back the slot of a run that never began: the shortest; 300 where nobody says."""
 

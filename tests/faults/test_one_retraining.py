@@ -9,7 +9,7 @@ from perennial.retraining import Request
 from tests.faults.alerts import SLUG, Scene, is_done, kill_tree, scene, storm, trainings
 from tests.servers import until
 
-pytestmark = [pytest.mark.long, pytest.mark.alone]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

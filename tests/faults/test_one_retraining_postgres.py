@@ -9,7 +9,7 @@ from tests.faults.alerts import Scene, is_done, kill_tree, scene, storm, trainin
 from tests.servers import until
 from tests.storage_servers import postgres_server
 
-pytestmark = [pytest.mark.long, pytest.mark.alone]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
