@@ -1,7 +1,8 @@
 """`make bench`: the flows against one lean flat script of the same work, alternately in one run, as ratios.
 
 Both are whole processes, imports included. The flows report to a Prefect server that runs already, as it does
-where flows run; what the private server of a command without one costs is told apart.
+where flows run; what the private server of a command without one costs is told apart. It fails where a ratio or the
+memory is far beyond its goal, on whatever machine.
 """
 
 import os
@@ -22,6 +23,10 @@ ROOT = HERE.parents[1]
 SLUG = "flight-delay"
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 COPIES = int(os.environ.get("BENCH_COPIES", "30"))
+GOAL, FAR = 1.2, 2.5
+"""Wall time of the flows by that of the script: what it is to be at most on a quiet machine, and what fails."""
+MEMORY = 6000.0
+"""Megabytes that ten million rows may take: the engine has 4 GB, the rest is Python and what is being written."""
 
 
 def measured(script: str, *arguments: str, **environment: str) -> tuple[float, float, str]:
@@ -82,12 +87,15 @@ def main() -> None:
     walls = median(mine[0] / theirs[0] for mine, theirs in zip(flows, flat, strict=True))
     memories = median(mine[1] / theirs[1] for mine, theirs in zip(flows, flat, strict=True))
     print(f"flows / flat script: wall time {walls:.2f}, peak memory {memories:.2f} (median of {ROUNDS} pairs)")
+    print(f"the goal is a wall time of at most {GOAL}: {'reached' if walls <= GOAL else 'not reached here'}")
     with tempfile.TemporaryDirectory() as folder:
         first = [float(measured("first_task.py", PERENNIAL_STORAGE_ROOT=folder)[2]) for _ in range(3)]
     print(f"command to first task, private server: {first[0]:.1f} s on a new database, {min(first[1:]):.1f} s later")
     with tempfile.TemporaryDirectory() as folder:
         seconds, megabytes, told = measured("ten_million.py", SLUG, folder, str(COPIES), "12")
     print(f"{told}; {seconds:.0f} s in all, peak memory {megabytes:,.0f} MB")
+    if max(walls, memories) > FAR or megabytes > MEMORY:
+        raise SystemExit(f"Expected ratios of at most {FAR} and a peak memory of at most {MEMORY:,.0f} MB.")
 
 
 def compare(folder: Path) -> tuple[list[tuple[float, float, str]], list[tuple[float, float, str]]]:
