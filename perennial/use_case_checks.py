@@ -34,6 +34,7 @@ def contradictions(use_case: UseCase, root: Path) -> Iterator[Contradiction]:
     yield from _metrics(use_case)
     yield from _estimators(use_case)
     yield from _key(use_case)
+    yield from _label(use_case)
     yield from _features(use_case)
     yield from _schedules(use_case)
     for name, source in use_case.sources.items():
@@ -72,6 +73,22 @@ def _key(use_case: UseCase) -> Iterator[Contradiction]:
         if name.lower() in (*TAKEN_NAMES, "event_time"):
             place = ("sources", use_case.entity, "key")
             yield place, f"`{name}` is a column that predictions get besides the key; call the key column otherwise"
+
+
+def _label(use_case: UseCase) -> Iterator[Contradiction]:
+    """A label without the moment at which it became known would be known to all that happened before it."""
+    label = use_case.label
+    source = use_case.sources[label.source]
+    times = [name for name, column in source.columns.items() if column.type == "timestamp"]
+    known = times if source.is_reference else [*times, "event_time", "known_at"]
+    if label.known_at is not None and label.known_at not in known:
+        yield ("label", "known_at"), _unknown(label.known_at, f"time of `{label.source}`", known)
+    elif label.known_at is None and source.is_reference:
+        yield (
+            ("label", "source"),
+            f"`{label.source}` has no `event_time`, so that its labels would have been known always; declare its "
+            "`event_time`, or name the column with the time a label became known in `label.known_at`",
+        )
 
 
 def _features(use_case: UseCase) -> Iterator[Contradiction]:
@@ -113,7 +130,8 @@ def _name_problem(name: str, source: Source) -> str | None:
 
 
 def _unknown(name: str, what: str, known: tuple[str, ...]) -> str:
-    hint = nearest(name, known) or f"; it can be {', '.join(f'`{one}`' for one in known)}"
+    listed = ", ".join(f"`{one}`" for one in known)
+    hint = nearest(name, known) or (f"; it can be {listed}" if known else "; there is none")
     return f"`{name}` is no {what}{hint}"
 
 

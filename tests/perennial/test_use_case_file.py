@@ -151,6 +151,38 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, wh
     assert what in found[0]
 
 
+@pytest.mark.parametrize(
+    ("column", "label", "what"),
+    [
+        ("string", "", "`outcomes` has no `event_time`, so that its labels would have been known always; declare"),
+        ("timestamp", ", known_after: 30d", "`outcomes` has no `event_time`"),
+        ("string", ", known_at: told", "`told` is no time of `outcomes`; there is none"),
+        ("timestamp", ", known_at: tolled", "`tolled` is no time of `outcomes`; did you mean `told`?"),
+        ("timestamp", ", known_at: known_at", "`known_at` is no time of `outcomes`; it can be `told`"),
+    ],
+)
+def test_a_label_says_when_it_became_known(tmp_path: Path, column: str, label: str, what: str) -> None:
+    text = with_reference_label(column, label)
+    line = text[: text.index("label: {")].count("\n") + 1
+    assert [one.partition(what)[:2] for one in problems(tmp_path, text)] == [(f"{line}: ", what)]
+
+
+def test_the_label_of_a_reference_table_may_say_itself_when_it_became_known(tmp_path: Path) -> None:
+    write(tmp_path, with_reference_label("timestamp", ", known_at: told"))
+    assert load_use_case(tmp_path, "shop-returns").label.known_at == "told"
+
+
+def with_reference_label(column: str, label: str) -> str:
+    outcomes = f"""\
+  outcomes:
+    read: {{csv: outcomes.csv}}
+    key: [order_id]
+    columns: {{order_id: {{type: string}}, returned: {{type: integer}}, told: {{type: {column}}}}}
+label: {{source: outcomes, value: returned{label}}}
+"""
+    return GOOD.replace("label: {source: orders, value: returned}\n", outcomes)
+
+
 def test_all_mistakes_come_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
     text = GOOD.replace("title:", "titel:").replace("floor", "flor").replace("type: timestamp", "type: time")
     found = problems(tmp_path, text)
