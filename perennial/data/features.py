@@ -13,7 +13,7 @@ from perennial.data import lake
 from perennial.data.engine import Engine, QueryFailed, parquet, quote, quote_time
 from perennial.data.queries import keep_query
 from perennial.data.query_parts import undecided
-from perennial.data.views import known_deliveries, open_views
+from perennial.data.views import NEWEST_LABEL, known_deliveries, open_views
 from perennial.digests import digest_json
 from perennial.errors import Permanent
 from perennial.periods import Period, Window
@@ -177,7 +177,7 @@ def labelled_rows_sql(
     known = f"WHERE known_at < {quote_time(known_before)}" if known_before else ""
     return (
         f"SELECT {listed}, l.label FROM {quote(view)} f "
-        f"JOIN (SELECT {', '.join(key)}, arg_max(label, known_at) AS label FROM labels {known} "
+        f"JOIN (SELECT {', '.join(key)}, {NEWEST_LABEL} AS label FROM labels {known} "
         f"GROUP BY {', '.join(key)}) l USING ({', '.join(key)}) "
         f"WHERE f.event_time >= {quote_time(window.start)} AND f.event_time < {quote_time(window.end)} "
         f"ORDER BY f.event_time, {', '.join(f'f.{one}' for one in key)}"

@@ -24,6 +24,9 @@ _TYPES = {
     "timestamp": "TIMESTAMP WITH TIME ZONE",
 }
 _TIMES = {"event_time": _TYPES["timestamp"], "known_at": _TYPES["timestamp"]}
+NEWEST_LABEL = "arg_max(label, {'known_at': known_at, 'label': label})"
+"""SQL of the label that counts among those of one key in the view `labels`: of those that became known last the
+greatest, since the order in which the engine meets them depends on its threads."""
 
 
 def known_deliveries(state: State, as_of: datetime) -> list[Accepted]:
