@@ -4,7 +4,7 @@ Each check names the place of the mistake, from which `use_case_file` finds the 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from perennial.errors import nearest
@@ -19,6 +19,9 @@ ESTIMATOR_NAMES = {
 """Names of estimators by task; `model/estimators` says what they do."""
 RESERVED = "prefect|mlflow|worker|.*-(canary|stable)"
 """Names that deployments/kubernetes gives to what is no use case, or to a part of one."""
+
+BESIDE_SOURCES = ("asked_rows", "computed_features", "labels", "observations", "query_result", "stored_features")
+"""Views and tables that stand beside those of the sources where the features query runs."""
 
 Contradiction = tuple[Place, str]
 
@@ -38,6 +41,8 @@ def contradictions(use_case: UseCase, root: Path) -> Iterator[Contradiction]:
     yield from _features(use_case)
     yield from _schedules(use_case)
     for name, source in use_case.sources.items():
+        if problem := _source_name_problem(name, use_case):
+            yield ("sources", name), problem
         yield from _source(("sources", name), source, root)
 
 
@@ -111,7 +116,7 @@ def _source(place: Place, source: Source, root: Path) -> Iterator[Contradiction]
     if volume.max_rows is not None and volume.min_rows > volume.max_rows:
         yield (*place, "volume"), f"`min_rows` {volume.min_rows} is more than `max_rows` {volume.max_rows}"
     for name, column in source.columns.items():
-        if problem := _name_problem(name, source):
+        if problem := _column_name_problem(name, source):
             yield (*place, "columns", name), problem
         if column.min is not None and column.max is not None and column.min > column.max:
             yield (*place, "columns", name), f"`min` {column.min:g} of `{name}` is more than `max` {column.max:g}"
@@ -119,14 +124,22 @@ def _source(place: Place, source: Source, root: Path) -> Iterator[Contradiction]
             yield (*place, "columns", name, "pattern"), problem
 
 
-def _name_problem(name: str, source: Source) -> str | None:
+def _source_name_problem(name: str, use_case: UseCase) -> str | None:
+    if name.lower() in BESIDE_SOURCES:
+        return f"`{name}` is a view or table that stands beside the sources; give yours another name"
+    return _alike(name, use_case.sources)
+
+
+def _column_name_problem(name: str, source: Source) -> str | None:
     own = {"event_time": source.event_time, "known_at": source.known_at, "delivery": None}
     if name.lower() in own and name != own[name.lower()]:
         return f"`{name}` is a column that every table gets besides those declared; give yours another name"
-    alike = [one for one in source.columns if one.lower() == name.lower()]
-    if name != alike[0]:
-        return f"`{name}` and `{alike[0]}` differ only in case, which SQL does not see; rename one of them"
-    return None
+    return _alike(name, source.columns)
+
+
+def _alike(name: str, names: Iterable[str]) -> str | None:
+    first = next(one for one in names if one.lower() == name.lower())
+    return None if name == first else f"`{name}` and `{first}` differ only in case, which SQL does not see; rename one"
 
 
 def _unknown(name: str, what: str, known: tuple[str, ...]) -> str:

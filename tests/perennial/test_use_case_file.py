@@ -152,6 +152,27 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, wh
 
 
 @pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("observations", "`observations` is a view or table that stands beside the sources; give yours another name"),
+        ("Labels", "`Labels` is a view or table that stands beside the sources"),
+        ("query_result", "`query_result` is a view or table that stands beside the sources"),
+        ("Orders", "`Orders` and `orders` differ only in case, which SQL does not see; rename one"),
+    ],
+)
+def test_a_source_is_not_called_like_another_view(tmp_path: Path, name: str, what: str) -> None:
+    other = f"  {name}:\n    read: {{csv: x.csv}}\n    key: [id]\n    columns: {{id: {{type: string}}}}\n"
+    text = GOOD.replace("label: {", f"{other}label: {{", 1)
+    [found] = problems(tmp_path, text)
+    assert found.startswith(f"{text[: text.index(other)].count(chr(10)) + 1}: {what}")
+
+
+def test_the_entity_is_not_called_observations(tmp_path: Path) -> None:
+    text = GOOD.replace("entity: orders", "entity: observations").replace("  orders:", "  observations:")
+    assert "stands beside the sources" in problems(tmp_path, text.replace("source: orders", "source: observations"))[0]
+
+
+@pytest.mark.parametrize(
     ("column", "label", "what"),
     [
         ("string", "", "`outcomes` has no `event_time`, so that its labels would have been known always; declare"),
