@@ -30,7 +30,7 @@ class FeaturesQueryWrong(Permanent):
 
 
 class NoObservations(Permanent):
-    """The period has no accepted rows of the entity, so there is nothing to compute features for."""
+    """No delivery of the entity was accepted for the period, so there is nothing to compute features for."""
 
 
 class FeatureColumns(NamedTuple):
@@ -45,11 +45,12 @@ def build_features(ws: Workspace, period: Period, as_of: datetime) -> FeaturesBu
     """Compute the features of a period's observations and write them as one partition of `features`.
 
     The partition is named by all that its content depends on: the query, the period, the deliveries that were
-    known at `as_of` and begin before the period's end, and `as_of` itself while the period has not ended. The
+    known at `as_of` and have rows before the period's end, and `as_of` itself while the period has not ended. The
     same again is found in the journal and not computed. The query's text is kept, for the models trained on them.
+    A period in which nothing happened, as its delivery says, has a partition without rows.
 
     Raises:
-        NoObservations: The entity has no rows in the period.
+        NoObservations: The entity has no rows in the period, and no delivery of it was accepted.
         FeaturesQueryWrong: The query's result has the wrong shape.
         QueryFailed: The engine refused the query.
     """
@@ -65,7 +66,7 @@ def build_features(ws: Workspace, period: Period, as_of: datetime) -> FeaturesBu
         open_views(engine, ws, as_of, period, deliveries=deliveries)
         columns = compute_features(engine, ws.use_case)
         rows = int(engine.scalar(f"SELECT count(*) FROM {_COMPUTED}"))
-        if not rows:
+        if not rows and not _is_delivered(ws.use_case, period, deliveries):
             raise NoObservations(_no_observations(ws.use_case, period))
         _check_types(engine, ws, state, columns)
         version = lake.append(ws, "features", _in_order(engine, ws.use_case), "snapshot", partition)
@@ -84,10 +85,25 @@ def build_features(ws: Workspace, period: Period, as_of: datetime) -> FeaturesBu
 
 
 def deliveries_before(ws: Workspace, state: State, end: datetime, as_of: datetime) -> list[Accepted]:
-    """Return the deliveries known at `as_of` whose period begins before `end`, reference tables among them."""
+    """Return the deliveries known at `as_of` whose period begins before `end`, reference tables among them.
+
+    A later one of the entity that brings rows of earlier periods counts too, from the moment it was accepted: until
+    then nobody could know of them, and what was computed without them stays as it was.
+    """
     references = {name for name, source in ws.use_case.sources.items() if source.is_reference}
-    known = known_deliveries(state, as_of)
-    return [one for one in known if one.source in references or Period.parse(one.period).start < end]
+
+    def begins_before(one: Accepted) -> bool:
+        return one.source in references or Period.parse(one.period).start < end
+
+    def brings_late_rows(one: Accepted) -> bool:
+        is_late = one.source == ws.use_case.entity and one.oldest is not None and one.oldest < end
+        return is_late and state.accepted_at[one.partition] <= as_of
+
+    return [one for one in known_deliveries(state, as_of) if begins_before(one) or brings_late_rows(one)]
+
+
+def _is_delivered(use_case: UseCase, period: Period, deliveries: Sequence[Accepted]) -> bool:
+    return (use_case.entity, period.label) in {(one.source, one.period) for one in deliveries}
 
 
 def compute_features(engine: Engine, use_case: UseCase, sql: str | None = None) -> FeatureColumns:
