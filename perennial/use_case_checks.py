@@ -23,6 +23,9 @@ RESERVED = "prefect|mlflow|worker|.*-(canary|stable)"
 BESIDE_SOURCES = ("asked_rows", "computed_features", "labels", "observations", "query_result", "stored_features")
 """Views and tables that stand beside those of the sources where the features query runs."""
 
+_LIMITS = {"min": ("integer", "number"), "max": ("integer", "number"), "values": ("string",), "pattern": ("string",)}
+"""Types of the columns that a limit can be checked on."""
+
 Contradiction = tuple[Place, str]
 
 
@@ -118,6 +121,11 @@ def _source(place: Place, source: Source, root: Path) -> Iterator[Contradiction]
     for name, column in source.columns.items():
         if problem := _column_name_problem(name, source):
             yield (*place, "columns", name), problem
+        for limit, types in _LIMITS.items():
+            if getattr(column, limit) is not None and column.type not in types:
+                kinds = " or ".join(f"`{one}`" for one in types)
+                problem = f"`{limit}` is checked on columns of type {kinds}, and `{name}` is of type `{column.type}`"
+                yield (*place, "columns", name, limit), problem
         if column.min is not None and column.max is not None and column.min > column.max:
             yield (*place, "columns", name), f"`min` {column.min:g} of `{name}` is more than `max` {column.max:g}"
         if column.pattern is not None and (problem := _pattern_problem(column.pattern)):

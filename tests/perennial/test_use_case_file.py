@@ -133,6 +133,14 @@ def test_a_key_with_the_name_of_a_column_of_predictions_is_refused(tmp_path: Pat
             for unmatched in (r"(?!app).+", r"(?<=a)pp", r"([a-z])\1", r"app\Z", r"(\w{999}){999}", r"(?>a)b")
         ),
         ("{type: string}", "{type: integer, min: 3, max: 2}", "`min` 3 of `order_id` is more than `max` 2"),
+        ("{type: string}", "{type: string, min: 3}", "`min` is checked on columns of type `integer` or `number`, and"),
+        ("{type: timestamp}", "{type: timestamp, max: 3}", "and `ordered_at` is of type `timestamp`"),
+        ("{type: string}", "{type: integer, values: ['5']}", "`values` is checked on columns of type `string`, and"),
+        (
+            "{type: string}",
+            "{type: integer, pattern: '\\d{4}'}",
+            "`pattern` is checked on columns of type `string`, and",
+        ),
         ("channel: {", "delivery: {", "`delivery` is a column that every table gets besides those declared"),
         ("channel: {", "known_at: {", "`known_at` is a column that every table gets besides those declared"),
         ("channel: {", "Order_ID: {", "`Order_ID` and `order_id` differ only in case"),
