@@ -87,8 +87,8 @@ def _label(use_case: UseCase) -> Iterator[Contradiction]:
     """A label without the moment at which it became known would be known to all that happened before it."""
     label = use_case.label
     source = use_case.sources[label.source]
-    times = [name for name, column in source.columns.items() if column.type == "timestamp"]
-    known = times if source.is_reference else [*times, "event_time", "known_at"]
+    times = tuple(name for name, column in source.columns.items() if column.type == "timestamp")
+    known = times if source.is_reference else (*times, "event_time", "known_at")
     if label.known_at is not None and label.known_at not in known:
         yield ("label", "known_at"), _unknown(label.known_at, f"time of `{label.source}`", known)
     elif label.known_at is None and source.is_reference:

@@ -13,7 +13,7 @@ from perennial.data import lake
 from perennial.data.engine import Engine, QueryFailed, parquet, quote, quote_time
 from perennial.data.queries import keep_query
 from perennial.data.query_parts import undecided
-from perennial.data.views import NEWEST_LABEL, known_deliveries, open_views
+from perennial.data.views import NEWEST_LABEL, deliveries_before, open_views
 from perennial.digests import digest_json
 from perennial.errors import Permanent
 from perennial.periods import Period, Window
@@ -82,24 +82,6 @@ def build_features(ws: Workspace, period: Period, as_of: datetime) -> FeaturesBu
     )
     ws.journal.decide(lambda entries: None if partition in fold(entries).features else built, as_of)
     return ws.state().features[partition]
-
-
-def deliveries_before(ws: Workspace, state: State, end: datetime, as_of: datetime) -> list[Accepted]:
-    """Return the deliveries known at `as_of` whose period begins before `end`, reference tables among them.
-
-    A later one of the entity that brings rows of earlier periods counts too, from the moment it was accepted: until
-    then nobody could know of them, and what was computed without them stays as it was.
-    """
-    references = {name for name, source in ws.use_case.sources.items() if source.is_reference}
-
-    def begins_before(one: Accepted) -> bool:
-        return one.source in references or Period.parse(one.period).start < end
-
-    def brings_late_rows(one: Accepted) -> bool:
-        is_late = one.source == ws.use_case.entity and one.oldest is not None and one.oldest < end
-        return is_late and state.accepted_at[one.partition] <= as_of
-
-    return [one for one in known_deliveries(state, as_of) if begins_before(one) or brings_late_rows(one)]
 
 
 def _is_delivered(use_case: UseCase, period: Period, deliveries: Sequence[Accepted]) -> bool:

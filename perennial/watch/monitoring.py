@@ -112,8 +112,9 @@ def _subject(ws: Workspace, state: State, period: Period, as_of: datetime) -> Su
     scored = [one for one in state.predicted if one.period == period.label]
     if scored:
         one = scored[-1]
-        rows = (one.snapshot, one) if one.rows else (None, None)
-        return Subject(period, as_of, one.release, one.version, one.model, *rows, is_empty=not one.rows)
+        if not one.rows:
+            return Subject(period, as_of, one.release, one.version, one.model, None, None, is_empty=True)
+        return Subject(period, as_of, one.release, one.version, one.model, one.snapshot, one)
     champion = state.champion
     if champion is None:
         raise NothingServes(
