@@ -76,6 +76,10 @@ class Accepted(Frozen):
     """Value of the `delivery` partition column in `raw_<source>` (and `quarantine`)."""
     table_version: int
     """Delta version of `raw_<source>` that has it."""
+    oldest: datetime | None = None
+    """Event time of the oldest accepted row, where there is one."""
+    late: int = 0
+    """Accepted rows that happened before the period."""
 
 
 class Refused(Frozen):

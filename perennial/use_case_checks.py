@@ -4,7 +4,7 @@ Each check names the place of the mistake, from which `use_case_file` finds the 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from perennial.errors import nearest
@@ -20,6 +20,12 @@ ESTIMATOR_NAMES = {
 RESERVED = "prefect|mlflow|worker|.*-(canary|stable)"
 """Names that deployments/kubernetes gives to what is no use case, or to a part of one."""
 
+BESIDE_SOURCES = ("asked_rows", "computed_features", "labels", "observations", "query_result", "stored_features")
+"""Views and tables that stand beside those of the sources where the features query runs."""
+
+_LIMITS = {"min": ("integer", "number"), "max": ("integer", "number"), "values": ("string",), "pattern": ("string",)}
+"""Types of the columns that a limit can be checked on."""
+
 Contradiction = tuple[Place, str]
 
 
@@ -34,9 +40,12 @@ def contradictions(use_case: UseCase, root: Path) -> Iterator[Contradiction]:
     yield from _metrics(use_case)
     yield from _estimators(use_case)
     yield from _key(use_case)
+    yield from _label(use_case)
     yield from _features(use_case)
     yield from _schedules(use_case)
     for name, source in use_case.sources.items():
+        if problem := _source_name_problem(name, use_case):
+            yield ("sources", name), problem
         yield from _source(("sources", name), source, root)
 
 
@@ -74,6 +83,22 @@ def _key(use_case: UseCase) -> Iterator[Contradiction]:
             yield place, f"`{name}` is a column that predictions get besides the key; call the key column otherwise"
 
 
+def _label(use_case: UseCase) -> Iterator[Contradiction]:
+    """A label without the moment at which it became known would be known to all that happened before it."""
+    label = use_case.label
+    source = use_case.sources[label.source]
+    times = tuple(name for name, column in source.columns.items() if column.type == "timestamp")
+    known = times if source.is_reference else (*times, "event_time", "known_at")
+    if label.known_at is not None and label.known_at not in known:
+        yield ("label", "known_at"), _unknown(label.known_at, f"time of `{label.source}`", known)
+    elif label.known_at is None and source.is_reference:
+        yield (
+            ("label", "source"),
+            f"`{label.source}` has no `event_time`, so that its labels would have been known always; declare its "
+            "`event_time`, or name the column with the time a label became known in `label.known_at`",
+        )
+
+
 def _features(use_case: UseCase) -> Iterator[Contradiction]:
     if problem := _not_a_file_below(use_case.folder, use_case.features):
         yield ("features",), problem
@@ -94,26 +119,40 @@ def _source(place: Place, source: Source, root: Path) -> Iterator[Contradiction]
     if volume.max_rows is not None and volume.min_rows > volume.max_rows:
         yield (*place, "volume"), f"`min_rows` {volume.min_rows} is more than `max_rows` {volume.max_rows}"
     for name, column in source.columns.items():
-        if problem := _name_problem(name, source):
+        if problem := _column_name_problem(name, source):
             yield (*place, "columns", name), problem
+        for limit, types in _LIMITS.items():
+            if getattr(column, limit) is not None and column.type not in types:
+                kinds = " or ".join(f"`{one}`" for one in types)
+                problem = f"`{limit}` is checked on columns of type {kinds}, and `{name}` is of type `{column.type}`"
+                yield (*place, "columns", name, limit), problem
         if column.min is not None and column.max is not None and column.min > column.max:
             yield (*place, "columns", name), f"`min` {column.min:g} of `{name}` is more than `max` {column.max:g}"
         if column.pattern is not None and (problem := _pattern_problem(column.pattern)):
             yield (*place, "columns", name, "pattern"), problem
 
 
-def _name_problem(name: str, source: Source) -> str | None:
+def _source_name_problem(name: str, use_case: UseCase) -> str | None:
+    if name.lower() in BESIDE_SOURCES:
+        return f"`{name}` is a view or table that stands beside the sources; give yours another name"
+    return _alike(name, use_case.sources)
+
+
+def _column_name_problem(name: str, source: Source) -> str | None:
     own = {"event_time": source.event_time, "known_at": source.known_at, "delivery": None}
     if name.lower() in own and name != own[name.lower()]:
         return f"`{name}` is a column that every table gets besides those declared; give yours another name"
-    alike = [one for one in source.columns if one.lower() == name.lower()]
-    if name != alike[0]:
-        return f"`{name}` and `{alike[0]}` differ only in case, which SQL does not see; rename one of them"
-    return None
+    return _alike(name, source.columns)
+
+
+def _alike(name: str, names: Iterable[str]) -> str | None:
+    first = next(one for one in names if one.lower() == name.lower())
+    return None if name == first else f"`{name}` and `{first}` differ only in case, which SQL does not see; rename one"
 
 
 def _unknown(name: str, what: str, known: tuple[str, ...]) -> str:
-    hint = nearest(name, known) or f"; it can be {', '.join(f'`{one}`' for one in known)}"
+    listed = ", ".join(f"`{one}`" for one in known)
+    hint = nearest(name, known) or (f"; it can be {listed}" if known else "; there is none")
     return f"`{name}` is no {what}{hint}"
 
 

@@ -57,7 +57,7 @@ def row_schema(contract: RequestContract) -> Schema:
         "type": "object",
         "properties": {name: _field(one) for name, one in contract.fields.items()},
         "required": [name for name, one in contract.fields.items() if not one.is_nullable],
-        "additionalProperties": False,
+        "additionalProperties": not contract.is_closed,
     }
 
 

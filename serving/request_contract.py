@@ -1,8 +1,9 @@
 """The contract of the entity's source as the contract of requests: raw bytes or plain values to checked rows.
 
 A compiled msgspec decoder takes what is right the first time; whatever it refuses is read again field by field, which
-either finds it right after all (`3.0` for an integer) or says what is wrong. Declared `values` are no limit here: a
-new category is served and counted, since the model treats it as missing.
+either finds it right after all (`3.0` for an integer) or says what is wrong. What is not declared is refused or ignored
+as in a delivery. Declared `values` are no limit here: a new category is served and counted, since the model treats it
+as missing.
 """
 
 from collections import Counter
@@ -35,6 +36,7 @@ class RequestContract:
         required = {*source.key, source.event_time, source.known_at}
         self.max_rows = max_rows
         self.key = use_case.key
+        self.is_closed = source.unexpected_columns == "refuse"
         self.fields = {
             name: Field(name, column, is_nullable=column.nullable and name not in required)
             for name, column in source.columns.items()
@@ -46,7 +48,7 @@ class RequestContract:
         self._categories = {
             name: frozenset(one.column.values) for name, one in self.fields.items() if one.column.values is not None
         }
-        self._struct = _struct(self.fields)
+        self._struct = _struct(self.fields, self.is_closed)
         self._one = msgspec.json.Decoder(self._struct)
         self._many: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
             msgspec.defstruct("Rows", [("rows", list[self._struct])], forbid_unknown_fields=True)  # type: ignore[name-defined]
@@ -165,7 +167,8 @@ class RequestContract:
     def _read_row(self, number: int, row: Any, problems: list[Problem], *, is_text: bool) -> Row:
         if not isinstance(row, dict):
             raise malformed(f"Row {number} is {given(row)}, expected an object with one field per column.")
-        for name in islice((one for one in row if one not in self.fields), MAX_PROBLEMS):
+        unknown = (one for one in row if self.is_closed and one not in self.fields)
+        for name in islice(unknown, MAX_PROBLEMS):
             expected = f"no such field{nearest(str(name)[:80], self.fields)}"
             problems.append(Problem(number, str(name)[:80], given(row[name]), expected))
         read: Row = {}
@@ -191,14 +194,14 @@ def parse_json(body: bytes) -> Any:
         raise malformed(f"The body is no JSON in UTF-8: {error}.") from None
 
 
-def _struct(fields: Mapping[str, Field]) -> type[msgspec.Struct]:
+def _struct(fields: Mapping[str, Field], is_closed: bool) -> type[msgspec.Struct]:
     """Name the attributes by number, since a column may be called like a keyword of Python."""
     attributes = {f"c{place}": one for place, one in enumerate(fields.values())}
     return msgspec.defstruct(
         "Row",
         [(name, one.type, None) if one.is_nullable else (name, one.type) for name, one in attributes.items()],
         rename={name: one.name for name, one in attributes.items()},
-        forbid_unknown_fields=True,
+        forbid_unknown_fields=is_closed,
         kw_only=True,
         gc=False,
     )

@@ -79,11 +79,11 @@ def accept(ws: Workspace, received: Received, as_of: datetime) -> Accepted:
         columns = differences(source, open_landed(landed).schema_arrow, is_text=gives_text(source))
         _unless(breach_of_columns(columns, received.rows), ws, received, at)
         with Engine(ws.settings) as engine:
-            end = None if received.period == WHOLE else Period.parse(received.period).end
-            inspection = Inspection(engine, source, landed, end, folder)
+            period = None if received.period == WHOLE else Period.parse(received.period)
+            inspection = Inspection(engine, source, landed, period, folder)
             others = _other_deliveries(state, received)
             findings = inspection.findings(others, _files(ws, received.source, others))
-            _unless(breach_of_rows(source, findings, end), ws, received, at)
+            _unless(breach_of_rows(source, findings, period.end if period else None), ws, received, at)
             partition = _partition(state, received, source.contract_digest, findings)
             accepted = _write(ws, received, inspection, findings, partition)
             return _record(ws, received, accepted, inspection, others, at)
@@ -150,6 +150,8 @@ def _write(ws: Workspace, received: Received, inspection: Inspection, findings: 
         reasons=findings.reasons,
         partition=partition,
         table_version=version,
+        oldest=findings.oldest,
+        late=findings.late,
     )
 
 

@@ -181,10 +181,10 @@ def _checks(source: Source, name: str, column: Column, end: datetime | None) -> 
             checks.append(Check.le(column.max, error=f"`{name}` above {column.max:.15g}"))
     if column.values is not None:
         allowed = list(column.values)
-        checks.append(check("is none of its values", lambda value: value.cast(pl.String).is_in(allowed)))
+        checks.append(check("is none of its values", lambda value: value.is_in(allowed)))
     if column.pattern is not None:
         pattern = whole(column.pattern)
-        checks.append(check("does not match its pattern", lambda value: value.cast(pl.String).str.contains(pattern)))
+        checks.append(check("does not match its pattern", lambda value: value.str.contains(pattern)))
     if end is not None and name == source.event_time:
         checks.append(check("after the end of its period", lambda value: value < pl.lit(end)))
     return checks

@@ -13,7 +13,7 @@ from perennial.data import lake
 from perennial.data.engine import Engine, QueryFailed, parquet, quote, quote_time
 from perennial.data.queries import keep_query
 from perennial.data.query_parts import undecided
-from perennial.data.views import known_deliveries, open_views
+from perennial.data.views import NEWEST_LABEL, deliveries_before, open_views
 from perennial.digests import digest_json
 from perennial.errors import Permanent
 from perennial.periods import Period, Window
@@ -30,7 +30,7 @@ class FeaturesQueryWrong(Permanent):
 
 
 class NoObservations(Permanent):
-    """The period has no accepted rows of the entity, so there is nothing to compute features for."""
+    """No delivery of the entity was accepted for the period, so there is nothing to compute features for."""
 
 
 class FeatureColumns(NamedTuple):
@@ -45,11 +45,12 @@ def build_features(ws: Workspace, period: Period, as_of: datetime) -> FeaturesBu
     """Compute the features of a period's observations and write them as one partition of `features`.
 
     The partition is named by all that its content depends on: the query, the period, the deliveries that were
-    known at `as_of` and begin before the period's end, and `as_of` itself while the period has not ended. The
+    known at `as_of` and have rows before the period's end, and `as_of` itself while the period has not ended. The
     same again is found in the journal and not computed. The query's text is kept, for the models trained on them.
+    A period in which nothing happened, as its delivery says, has a partition without rows.
 
     Raises:
-        NoObservations: The entity has no rows in the period.
+        NoObservations: The entity has no rows in the period, and no delivery of it was accepted.
         FeaturesQueryWrong: The query's result has the wrong shape.
         QueryFailed: The engine refused the query.
     """
@@ -65,7 +66,7 @@ def build_features(ws: Workspace, period: Period, as_of: datetime) -> FeaturesBu
         open_views(engine, ws, as_of, period, deliveries=deliveries)
         columns = compute_features(engine, ws.use_case)
         rows = int(engine.scalar(f"SELECT count(*) FROM {_COMPUTED}"))
-        if not rows:
+        if not rows and not _is_delivered(ws.use_case, period, deliveries):
             raise NoObservations(_no_observations(ws.use_case, period))
         _check_types(engine, ws, state, columns)
         version = lake.append(ws, "features", _in_order(engine, ws.use_case), "snapshot", partition)
@@ -83,11 +84,8 @@ def build_features(ws: Workspace, period: Period, as_of: datetime) -> FeaturesBu
     return ws.state().features[partition]
 
 
-def deliveries_before(ws: Workspace, state: State, end: datetime, as_of: datetime) -> list[Accepted]:
-    """Return the deliveries known at `as_of` whose period begins before `end`, reference tables among them."""
-    references = {name for name, source in ws.use_case.sources.items() if source.is_reference}
-    known = known_deliveries(state, as_of)
-    return [one for one in known if one.source in references or Period.parse(one.period).start < end]
+def _is_delivered(use_case: UseCase, period: Period, deliveries: Sequence[Accepted]) -> bool:
+    return (use_case.entity, period.label) in {(one.source, one.period) for one in deliveries}
 
 
 def compute_features(engine: Engine, use_case: UseCase, sql: str | None = None) -> FeatureColumns:
@@ -177,7 +175,7 @@ def labelled_rows_sql(
     known = f"WHERE known_at < {quote_time(known_before)}" if known_before else ""
     return (
         f"SELECT {listed}, l.label FROM {quote(view)} f "
-        f"JOIN (SELECT {', '.join(key)}, arg_max(label, known_at) AS label FROM labels {known} "
+        f"JOIN (SELECT {', '.join(key)}, {NEWEST_LABEL} AS label FROM labels {known} "
         f"GROUP BY {', '.join(key)}) l USING ({', '.join(key)}) "
         f"WHERE f.event_time >= {quote_time(window.start)} AND f.event_time < {quote_time(window.end)} "
         f"ORDER BY f.event_time, {', '.join(f'f.{one}' for one in key)}"

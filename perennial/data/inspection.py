@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 
 from perennial.data.casting import ARROW
 from perennial.data.contract import EXAMPLES, REASON, ROW, RowContract
-from perennial.data.engine import Engine, parquet, quote
+from perennial.data.engine import Engine, parquet, quote, quote_time
 from perennial.data.landing import open_landed
+from perennial.periods import Period
 from perennial.source_spec import Source
 
 DUPLICATE_KEY = "duplicate key"
@@ -48,6 +49,10 @@ class Findings:
     """A few offending values as they came, by reason."""
     newest: datetime | None
     """Event time of the newest good row."""
+    oldest: datetime | None
+    """Event time of the oldest good row."""
+    late: int
+    """Good rows that happened before the period."""
     shared_with: tuple[str, ...]
     """Partitions of other deliveries that already have keys of this one."""
 
@@ -58,21 +63,22 @@ class Inspection:
     The engine gets a view `typed`, with every row as far as it can be read, and a table `complaints`.
     """
 
-    def __init__(self, engine: Engine, source: Source, landed: Path, end: datetime | None, folder: Path) -> None:
+    def __init__(self, engine: Engine, source: Source, landed: Path, period: Period | None, folder: Path) -> None:
         """Judge every row by itself, in memory bounded by one chunk.
 
         Args:
             engine: Not used for anything else.
             source: What is declared.
             landed: A file whose columns are as declared.
-            end: End of the delivery's period; `None` for a reference source.
+            period: Of the delivery; `None` for a reference source.
             folder: Where to keep what is found, about as large as the delivery.
         """
         self._engine = engine
         self._source = source
         self._landed = landed
         self._key = ", ".join(quote(name) for name in source.key)
-        self._examples = self._judge_rows(end, folder)
+        self._start = quote_time(period.start) if period else "NULL"
+        self._examples = self._judge_rows(period.end if period else None, folder)
 
     def findings(self, others: Mapping[str, str], files: Sequence[str]) -> Findings:
         """Compare the keys and count.
@@ -90,12 +96,13 @@ class Inspection:
             f"SELECT {_REASON}, count(*) AS n FROM complaints GROUP BY ALL ORDER BY n DESC, {_REASON}", name="reasons"
         )
         counts = self._engine.table(
-            f"SELECT (SELECT count(*) FROM typed) AS n, count(*) AS good, max(event_time) AS newest FROM {_GOOD}",
+            "SELECT (SELECT count(*) FROM typed) AS n, count(*) AS good, max(event_time) AS newest, "
+            f"min(event_time) AS oldest, count(*) FILTER (event_time < {self._start}) AS late FROM {_GOOD}",
             name="good rows",
         )
-        rows, good, newest = (column[0].as_py() for column in counts.columns)
+        rows, good, newest, oldest, late = (column[0].as_py() for column in counts.columns)
         by_reason = dict(zip(*(column.to_pylist() for column in reasons.columns), strict=True))
-        return Findings(rows, good, by_reason, self._examples, newest, shared)
+        return Findings(rows, good, by_reason, self._examples, newest, oldest, late, shared)
 
     def taken_by(self, files: Sequence[str]) -> tuple[str, ...]:
         """Return the partitions among some files of other deliveries that have a key of this one, sorted."""

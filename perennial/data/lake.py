@@ -53,7 +53,7 @@ def append(
 
     Its rows lie in one file, in the order in which they came (Delta's own writer would shuffle them), so the same
     rows give the same bytes. The commit carries the partition's name as a Delta transaction, so of two writers of
-    the same partition one is refused, and a partition without rows counts as written too.
+    the same partition one is refused. A partition without rows has a file without rows.
 
     Args:
         workspace: Whose lake.
@@ -96,7 +96,7 @@ def files(workspace: Workspace, table: str, partition_by: str, partitions: Seque
     the engine would read a flipped bit as another value. An object store answers for its own bytes.
 
     Raises:
-        MissingPartition: The table or one of the partitions does not exist, or a partition has no rows.
+        MissingPartition: The table or one of the partitions does not exist.
         DamagedPartition: The bytes of a file changed after they were written.
     """
     held = _open(workspace, table)
@@ -187,8 +187,6 @@ def _store(
     stored = pa.schema([field for field in pa.schema(schema.to_arrow()) if field.name != partition_by])
     file = folder / "rows.parquet"
     count = write_parquet(rows, file, stored)
-    if not count:
-        return []
     path = f"{_folder(partition_by, partition)}/{digest_file(file)[:_DIGITS]}.parquet"
     workspace.store.upload(f"{workspace.table_folder(table)}/{path}", file)
     about = file.stat()

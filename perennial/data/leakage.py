@@ -8,14 +8,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from perennial.data.engine import Engine, quote, quote_text
-from perennial.data.features import (
-    FeaturesQueryWrong,
-    build_features,
-    compute_features,
-    deliveries_before,
-    snapshot_view,
-)
-from perennial.data.views import open_views
+from perennial.data.features import FeaturesQueryWrong, build_features, compute_features, snapshot_view
+from perennial.data.views import deliveries_before, open_views
 from perennial.periods import Period, Window
 from perennial.records import Accepted, Answer, FeaturesBuilt, Verdict
 from perennial.use_case import UseCase

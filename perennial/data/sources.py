@@ -55,7 +55,8 @@ def read_delivery(ws: Workspace, source_name: str, period: Period | None) -> pa.
 
     Files whose path does not name the period, and queries that use neither `:start` nor `:end`, are filtered by
     event time; rows whose event time is missing or cannot be read belong to every period, so that they are seen.
-    Otherwise the delivery is what the source says, with rows of earlier periods if they came late.
+    Otherwise the delivery is what the source says, with rows of earlier periods if they came late; those of the entity
+    count in the period in which they happened, from the moment the delivery was accepted.
 
     Args:
         ws: Whose source.

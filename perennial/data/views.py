@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from perennial.data import lake
 from perennial.data.engine import Engine, parquet, quote, quote_time
-from perennial.periods import Window
+from perennial.periods import Period, Window
 from perennial.records import Accepted
 from perennial.source_spec import Source
 from perennial.state import State
@@ -24,6 +24,9 @@ _TYPES = {
     "timestamp": "TIMESTAMP WITH TIME ZONE",
 }
 _TIMES = {"event_time": _TYPES["timestamp"], "known_at": _TYPES["timestamp"]}
+NEWEST_LABEL = "arg_max(label, {'known_at': known_at, 'label': label})"
+"""SQL of the label that counts among those of one key in the view `labels`: of those that became known last the
+greatest, since the order in which the engine meets them depends on its threads."""
 
 
 def known_deliveries(state: State, as_of: datetime) -> list[Accepted]:
@@ -40,6 +43,24 @@ def known_deliveries(state: State, as_of: datetime) -> list[Accepted]:
         if newer:
             known[place] = one
     return [known[place] for place in sorted(known)]
+
+
+def deliveries_before(ws: Workspace, state: State, end: datetime, as_of: datetime) -> list[Accepted]:
+    """Return the deliveries known at `as_of` whose period begins before `end`, reference tables among them.
+
+    A later one of the entity that brings rows of earlier periods counts too, from the moment it was accepted: until
+    then nobody could know of them, and what was computed without them stays as it was.
+    """
+    references = {name for name, source in ws.use_case.sources.items() if source.is_reference}
+
+    def begins_before(one: Accepted) -> bool:
+        return one.source in references or Period.parse(one.period).start < end
+
+    def brings_late_rows(one: Accepted) -> bool:
+        is_late = one.source == ws.use_case.entity and one.oldest is not None and one.oldest < end
+        return is_late and state.accepted_at[one.partition] <= as_of
+
+    return [one for one in known_deliveries(state, as_of) if begins_before(one) or brings_late_rows(one)]
 
 
 def open_views(

@@ -4,6 +4,7 @@ It counts rows and digests labels; whether they are enough is for `training` to 
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -166,11 +167,9 @@ def _first_moment(use_case: UseCase, state: State, as_of: datetime) -> datetime 
 def _built(ws: Workspace, window: Window, as_of: datetime) -> list[FeaturesBuilt]:
     built = []
     for period in periods_between(window.start, window.end, ws.use_case.every):
-        try:
+        with suppress(NoObservations):
             built.append(build_features(ws, period, as_of))
-        except NoObservations:
-            continue
-    return built
+    return [one for one in built if one.rows]
 
 
 def _seen(ws: Workspace, extent: Extent) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.data.engine import Engine, quote, quote_time
-from perennial.data.views import open_views
+from perennial.data.views import NEWEST_LABEL, open_views
 from perennial.errors import PerennialError, Permanent
 from perennial.model.artifact import Model, load_model
 from perennial.periods import Window
@@ -164,7 +164,7 @@ def _keep_rows(
         f"epoch_us(arrived) AS {quote(_ARRIVED)}, {feature_columns(*encoders)} FROM ("
         f"SELECT * FROM {LOGGED} WHERE ({comparison.condition}) AND {has_features(*encoders)} AND {mature} "
         f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY asked_at, prediction_id) = 1) LEFT JOIN "
-        f"(SELECT {key}, arg_max(label, known_at) AS label, min(known_at) AS arrived FROM labels GROUP BY {key}) "
+        f"(SELECT {key}, {NEWEST_LABEL} AS label, min(known_at) AS arrived FROM labels GROUP BY {key}) "
         f"USING ({key}) "
         f"QUALIFY row_number() OVER (ORDER BY asked_at, prediction_id) <= {MOST_ROWS} OR row_number() OVER "
         f"(PARTITION BY date_trunc('hour', asked_at) ORDER BY asked_at, prediction_id) <= {MOST_PER_HOUR} "

@@ -31,11 +31,11 @@ def predict(ws: Workspace, period: Period, as_of: datetime) -> Predicted:
     """Score a period's rows with the champion of that moment and append them as one batch.
 
     A batch is named by period, release and features; the same again is found in the journal. A new release or
-    corrected features are a new batch beside the old one.
+    corrected features are a new batch beside the old one. A period in which nothing happened is a batch without rows.
 
     Raises:
         NothingReleased: No version was released up to `as_of`.
-        NoObservations: The period has no rows to score.
+        NoObservations: The period has no rows to score, and no delivery says that there are none.
         InvalidModel: The champion's artifact is not what its training wrote.
         LakeBusy: Another writer committed at the same moment; try again.
     """

@@ -233,7 +233,7 @@ def _earlier_good(ws: Workspace, state: State, champion: Released, by_hand: bool
 
 def _served(ws: Workspace, state: State, by_hand: bool) -> set[int]:
     """Releases with good evidence of service."""
-    scored = {one.release for one in state.predicted}
+    scored = {one.release for one in state.predicted if one.rows}
     if not ws.use_case.serving:
         return scored
     first = min(state.served, default=len(state.released) + 1) if by_hand else 0

@@ -6,6 +6,7 @@ Findings on columns are in `column_findings`. Whether a finding is a reason to t
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 
+from perennial.periods import Period
 from perennial.records import Accepted, Answer, Finding, Interval, Level, Refused, Verdict
 from perennial.state import State
 from perennial.use_case import Monitoring
@@ -19,6 +20,8 @@ class Category(StrEnum):
 
     CONTRACT_VIOLATIONS = "contract-violations"
     """Rows of a delivery are in quarantine, or the delivery was refused whole."""
+    LATE_ROWS = "late-rows"
+    """A delivery of the entity has rows of earlier periods."""
     MISSING_COLUMN = "missing-column"
     """A feature that the model was fitted on is not there."""
     CONSTANT_COLUMN = "constant-column"
@@ -52,6 +55,24 @@ def contract_findings(state: State, period: str) -> Iterator[Finding]:
             yield _refused(refused[-1])
         elif accepted is not None and accepted.quarantined:
             yield _quarantined(accepted)
+
+
+def late_findings(state: State, entity: str, period: str) -> Iterator[Finding]:
+    """Say that the delivery of a period has rows of earlier ones, which were scored without them."""
+    one = state.delivery(entity, period)
+    if one is None or one.oldest is None or not one.late:
+        return
+    first = Period.containing(one.oldest, Period.parse(period).every)
+    rows = "1 row" if one.late == 1 else f"{one.late:,} rows"
+    yield Finding(
+        level=Level.WARNING if one.late >= NOTABLE_SHARE * one.accepted else Level.INFO,
+        category=Category.LATE_ROWS,
+        subject=entity,
+        summary=f"{rows} of `{entity}` in `{period}` happened in earlier periods, the oldest in `{first}`.",
+        detail="They count in the periods in which they happened. Trainings from now on see them; what was scored "
+        "before was scored without them.",
+        resolution=f"Run `predict` and `monitor` for these periods again, from `{first}` on.",
+    )
 
 
 def volume_findings(rows: int, mature: int, labels: int, overdue: bool, monitoring: Monitoring) -> Iterator[Finding]:
@@ -97,6 +118,17 @@ def no_predictions() -> Finding:
         summary="Nothing was scored in this period.",
         detail="There are no predictions of the period in the journal, so there is nothing to measure.",
         resolution="Run `predict` for the period; if it has no rows, look at the deliveries of the entity.",
+    )
+
+
+def nothing_to_score() -> Finding:
+    """Say that there was nothing to score, as the delivery says."""
+    return Finding(
+        level=Level.INFO,
+        category=Category.NO_PREDICTIONS,
+        summary="There was nothing to score in this period.",
+        detail="The delivery of the entity was accepted and has no rows of this period.",
+        resolution="If something happened in it, ingest and validate the period again once the source has its rows.",
     )
 
 

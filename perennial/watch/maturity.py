@@ -15,7 +15,8 @@ def matured_periods(state: State, use_case: UseCase, as_of: datetime) -> tuple[P
     """Return the periods to measure again, oldest first: all their labels are mature, and too few were before.
 
     Too few are those on which performance is unknown, and of the champion's work those that are not most. A period
-    whose labels were mature when it was measured is not asked for again: more will not come.
+    whose labels were mature when it was measured, or of which nothing was scored, is not asked for again: more will not
+    come.
 
     Args:
         state: What the journal amounts to at `as_of`.
@@ -30,7 +31,7 @@ def matured_periods(state: State, use_case: UseCase, as_of: datetime) -> tuple[P
         return rests_on_most(one, primary) if one.release == serving else is_performance_known(one, primary)
 
     newest = {one.period: (one, at) for one, at in zip(state.measured, state.measured_at, strict=True)}
-    waiting = [(Period.parse(label), at) for label, (one, at) in newest.items() if not is_enough(one)]
+    waiting = [(Period.parse(label), at) for label, (one, at) in newest.items() if one.rows and not is_enough(one)]
     matured = [period for period, at in waiting if at < period.end + delay <= as_of]
     return tuple(sorted(matured, key=lambda one: one.start))
 

@@ -49,6 +49,8 @@ class Subject:
     """Partition of `features` that was scored; `None` when the period has no features."""
     predicted: Predicted | None
     """The scored rows; `None` when nothing was scored."""
+    is_empty: bool = False
+    """Whether there was nothing to score, as the delivery says."""
 
     @property
     def name(self) -> str:
@@ -110,6 +112,8 @@ def _subject(ws: Workspace, state: State, period: Period, as_of: datetime) -> Su
     scored = [one for one in state.predicted if one.period == period.label]
     if scored:
         one = scored[-1]
+        if not one.rows:
+            return Subject(period, as_of, one.release, one.version, one.model, None, None, is_empty=True)
         return Subject(period, as_of, one.release, one.version, one.model, one.snapshot, one)
     champion = state.champion
     if champion is None:
@@ -178,10 +182,11 @@ def _findings(
     outcomes = numbers.outcomes
     overdue = subject.as_of >= subject.period.end + ws.use_case.label.matures_after
     yield from findings.contract_findings(state, subject.period.label)
+    yield from findings.late_findings(state, ws.use_case.entity, subject.period.label)
     if subject.snapshot:
         yield from input_findings(numbers.reference.features, numbers.features, monitoring)
     if outcomes is None or numbers.score is None:
-        yield findings.no_predictions()
+        yield findings.nothing_to_score() if subject.is_empty else findings.no_predictions()
         return
     yield from score_findings(numbers.reference.score, numbers.score, monitoring)
     yield from findings.volume_findings(outcomes.rows, outcomes.mature, len(outcomes.y), overdue, monitoring)

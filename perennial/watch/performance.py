@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from perennial.data.engine import Engine, quote, quote_time
+from perennial.data.views import NEWEST_LABEL
 from perennial.model.metrics import METRICS, Vector, intervals
 from perennial.records import Answer, Interval, Trained, Verdict
 from perennial.use_case import UseCase
@@ -41,7 +42,7 @@ def read_outcomes(engine: Engine, use_case: UseCase, view: str, as_of: datetime)
     engine.keep(
         "outcomes",
         f"SELECT {key}, score, label, {mature} AS mature FROM {quote(view)} LEFT JOIN "
-        f"(SELECT {key}, arg_max(label, known_at) AS label FROM labels GROUP BY {key}) USING ({key})",
+        f"(SELECT {key}, {NEWEST_LABEL} AS label FROM labels GROUP BY {key}) USING ({key})",
     )
     counted = engine.table(
         "SELECT count(*) AS rows, count(label) AS labels, count(*) FILTER (mature) AS mature FROM outcomes"

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from perennial.data.engine import Engine, quote, quote_time
 from perennial.data.features import snapshot_view
+from perennial.data.views import NEWEST_LABEL
 from perennial.model.artifact import Model
 from perennial.records import Trained
 from perennial.use_case import UseCase
@@ -47,5 +48,5 @@ def _some(use_case: UseCase, rows: int) -> str:
 
 def _labelled(use_case: UseCase, relation: str) -> str:
     key = ", ".join(map(quote, use_case.key))
-    labels = f"(SELECT {key}, arg_max(label, known_at) AS label FROM labels GROUP BY {key})"
+    labels = f"(SELECT {key}, {NEWEST_LABEL} AS label FROM labels GROUP BY {key})"
     return f"SELECT * FROM {relation} LEFT JOIN {labels} USING ({key}) ORDER BY event_time, {key}"

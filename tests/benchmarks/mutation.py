@@ -3,6 +3,7 @@
 It fails unless every survivor is one that docs/mutation.md accepts with a reason.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 MUTMUT = Path(sys.executable).with_name("mutmut")
 ACCEPTED = ROOT / "docs" / "mutation.md"
+_ROW = re.compile(r"^\| `([\w.]+)` \| `(.+?)` \|", re.MULTILINE)
+_NAME = re.compile(r"perennial\.release\.(\w+)\.x_(\w+)__mutmut_\d+")
 
 
 def main() -> int:
@@ -24,18 +27,31 @@ def main() -> int:
         print(run.stdout[-4000:], run.stderr[-4000:], sep="\n")
         return 1
     left = [name for name, outcome in named.items() if outcome != "killed"]
-    surprising = [name for name in left if not accepted(name)]
+    known = accepted_lines(ACCEPTED.read_text(encoding="utf-8"))
+    surprising = [name for name in left if not is_accepted(name, mutmut("show", name), known)]
     print(f"{len(named)} mutants, {len(named) - len(left)} killed, {len(left) - len(surprising)} accepted survivors.")
     for name in surprising:
         print(f"\n{name}: {named[name]}\n{mutmut('show', name)}")
     return 1 if surprising else 0
 
 
-def accepted(name: str) -> bool:
-    """Say whether docs/mutation.md has the changed lines of a mutant."""
-    changed = [line[1:].strip() for line in mutmut("show", name).split("\n") if line.startswith("+ ")]
-    known = {line.strip() for line in ACCEPTED.read_text(encoding="utf-8").split("\n")}
-    return bool(changed) and known.issuperset(changed)
+def accepted_lines(text: str) -> set[tuple[str, str]]:
+    """Return the changed lines that docs/mutation.md accepts, each with the function in which it is accepted."""
+    return set(_ROW.findall(text))
+
+
+def is_accepted(name: str, difference: str, known: set[tuple[str, str]]) -> bool:
+    """Say whether all changed lines of a mutant are accepted in its function.
+
+    Args:
+        name: As mutmut writes it.
+        difference: What `mutmut show` prints of it.
+        known: As `accepted_lines` returns them.
+    """
+    found = _NAME.fullmatch(name)
+    function = f"{found[1]}.{found[2]}" if found else ""
+    changed = {(function, line[1:].strip()) for line in difference.split("\n") if line.startswith("+ ")}
+    return bool(changed) and changed <= known
 
 
 def mutmut(*arguments: str) -> str:

@@ -133,6 +133,14 @@ def test_a_key_with_the_name_of_a_column_of_predictions_is_refused(tmp_path: Pat
             for unmatched in (r"(?!app).+", r"(?<=a)pp", r"([a-z])\1", r"app\Z", r"(\w{999}){999}", r"(?>a)b")
         ),
         ("{type: string}", "{type: integer, min: 3, max: 2}", "`min` 3 of `order_id` is more than `max` 2"),
+        ("{type: string}", "{type: string, min: 3}", "`min` is checked on columns of type `integer` or `number`, and"),
+        ("{type: timestamp}", "{type: timestamp, max: 3}", "and `ordered_at` is of type `timestamp`"),
+        ("{type: string}", "{type: integer, values: ['5']}", "`values` is checked on columns of type `string`, and"),
+        (
+            "{type: string}",
+            "{type: integer, pattern: '\\d{4}'}",
+            "`pattern` is checked on columns of type `string`, and",
+        ),
         ("channel: {", "delivery: {", "`delivery` is a column that every table gets besides those declared"),
         ("channel: {", "known_at: {", "`known_at` is a column that every table gets besides those declared"),
         ("channel: {", "Order_ID: {", "`Order_ID` and `order_id` differ only in case"),
@@ -149,6 +157,59 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, wh
     assert len(found) == 1
     assert found[0].startswith(f"{line + new.count(chr(10)) * ('starts' in new)}: ")
     assert what in found[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("observations", "`observations` is a view or table that stands beside the sources; give yours another name"),
+        ("Labels", "`Labels` is a view or table that stands beside the sources"),
+        ("query_result", "`query_result` is a view or table that stands beside the sources"),
+        ("Orders", "`Orders` and `orders` differ only in case, which SQL does not see; rename one"),
+    ],
+)
+def test_a_source_is_not_called_like_another_view(tmp_path: Path, name: str, what: str) -> None:
+    other = f"  {name}:\n    read: {{csv: x.csv}}\n    key: [id]\n    columns: {{id: {{type: string}}}}\n"
+    text = GOOD.replace("label: {", f"{other}label: {{", 1)
+    [found] = problems(tmp_path, text)
+    assert found.startswith(f"{text[: text.index(other)].count(chr(10)) + 1}: {what}")
+
+
+def test_the_entity_is_not_called_observations(tmp_path: Path) -> None:
+    text = GOOD.replace("entity: orders", "entity: observations").replace("  orders:", "  observations:")
+    assert "stands beside the sources" in problems(tmp_path, text.replace("source: orders", "source: observations"))[0]
+
+
+@pytest.mark.parametrize(
+    ("column", "label", "what"),
+    [
+        ("string", "", "`outcomes` has no `event_time`, so that its labels would have been known always; declare"),
+        ("timestamp", ", known_after: 30d", "`outcomes` has no `event_time`"),
+        ("string", ", known_at: told", "`told` is no time of `outcomes`; there is none"),
+        ("timestamp", ", known_at: tolled", "`tolled` is no time of `outcomes`; did you mean `told`?"),
+        ("timestamp", ", known_at: known_at", "`known_at` is no time of `outcomes`; it can be `told`"),
+    ],
+)
+def test_a_label_says_when_it_became_known(tmp_path: Path, column: str, label: str, what: str) -> None:
+    text = with_reference_label(column, label)
+    line = text[: text.index("label: {")].count("\n") + 1
+    assert [one.partition(what)[:2] for one in problems(tmp_path, text)] == [(f"{line}: ", what)]
+
+
+def test_the_label_of_a_reference_table_may_say_itself_when_it_became_known(tmp_path: Path) -> None:
+    write(tmp_path, with_reference_label("timestamp", ", known_at: told"))
+    assert load_use_case(tmp_path, "shop-returns").label.known_at == "told"
+
+
+def with_reference_label(column: str, label: str) -> str:
+    outcomes = f"""\
+  outcomes:
+    read: {{csv: outcomes.csv}}
+    key: [order_id]
+    columns: {{order_id: {{type: string}}, returned: {{type: integer}}, told: {{type: {column}}}}}
+label: {{source: outcomes, value: returned{label}}}
+"""
+    return GOOD.replace("label: {source: orders, value: returned}\n", outcomes)
 
 
 def test_all_mistakes_come_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from perennial.data import lake
+from perennial.data.acceptance import accept
 from perennial.data.engine import Engine, QueryFailed
 from perennial.data.features import (
     FeatureColumns,
@@ -14,6 +15,7 @@ from perennial.data.features import (
     labelled_rows_sql,
     snapshot_view,
 )
+from perennial.data.landing import receive
 from perennial.data.views import open_views
 from perennial.periods import Period, Window
 from perennial.records import FeaturesBuilt
@@ -105,6 +107,20 @@ def test_only_labels_known_before_an_observation_count(delivered: Workspace):
 def test_a_period_without_rows_says_what_to_do(delivered: Workspace):
     with pytest.raises(NoObservations, match="`2024-06`"):
         build_features(delivered, Period.parse("2024-06"), FEBRUARY.end)
+
+
+@pytest.mark.parametrize("late", [0, 5])
+def test_a_period_in_which_nothing_happened_as_its_delivery_says_has_features_without_rows(tmp_path: Path, late: int):
+    ws = make_use_case(tmp_path, months=["2024-01"], changes={"sources": {"orders": {"volume": {"min_rows": 0}}}})
+    write_month(ws.use_case.folder, "2024-01", rows=late, seed=1)
+    orders = ws.use_case.folder / "deliveries" / "orders-2024-01.csv"
+    orders.rename(orders.with_name("orders-2024-02.csv"))
+    accept(ws, receive(ws, "orders", FEBRUARY, FEBRUARY.end), FEBRUARY.end)
+    built = build_features(ws, FEBRUARY, FEBRUARY.end)
+    assert (built.rows, stored(ws, built)) == (0, [])
+    assert build_features(ws, FEBRUARY, FEBRUARY.end) == built
+    write_query(ws, features_sql() + "-- changed\n")
+    assert build_features(ws, FEBRUARY, FEBRUARY.end).rows == 0
 
 
 def test_text_is_categorical_and_everything_else_a_double(tmp_path: Path):

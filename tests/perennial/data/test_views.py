@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 
+from perennial.data import views
 from perennial.data.acceptance import accept
 from perennial.data.engine import Engine, QueryFailed
 from perennial.data.landing import receive
-from perennial.data.views import hidden_columns, known_deliveries, open_views
+from perennial.data.views import NEWEST_LABEL, hidden_columns, known_deliveries, open_views
 from perennial.periods import Period
 from perennial.records import Accepted
+from perennial.settings import Settings
 from perennial.state import State
 from perennial.workspace import Workspace
 from tests.builders import deliver, make_use_case, moment, write_month
@@ -65,6 +67,26 @@ def test_a_corrected_delivery_is_seen_once_it_was_accepted(tmp_path: Path):
         assert engine.scalar("SELECT count(*) FROM orders") == 50
         open_views(engine, ws, moment("2024-03-01"))
         assert engine.scalar("SELECT count(*) FROM orders") == 60
+
+
+def test_of_labels_known_at_the_same_moment_the_same_counts_with_any_number_of_threads():
+    found = []
+    for threads in (1, 2, 4):
+        settings = Settings(environment="test", storage_root="", threads=threads)
+        with Engine(settings, alone=True) as engine:
+            engine.keep(
+                "labels",
+                "SELECT i % 50_000 AS id, (i // 50_000)::DOUBLE AS label, "
+                "TIMESTAMPTZ '2024-01-01' + to_days((i // 50_000 >= 2)::INTEGER) AS known_at FROM range(300_000) t(i) "
+                "UNION ALL SELECT 7, 9.0, TIMESTAMPTZ '2023-12-31'",
+            )
+            found += engine.rows(f"SELECT DISTINCT {NEWEST_LABEL} FROM labels GROUP BY id")
+    assert found == [(5.0,)] * 3
+
+
+def test_which_label_counts_is_said_in_one_place():
+    homes = [file for file in Path(views.__file__).parents[1].rglob("*.py") if "arg_max(label" in file.read_text()]
+    assert homes == [Path(views.__file__)]
 
 
 def test_a_source_without_delivery_is_an_empty_view_with_its_columns(tmp_path: Path):

@@ -92,7 +92,7 @@ def released(ws: Workspace, version: int, at: int, against: Released | None = No
     return record
 
 
-def write(ws: Workspace, one: Released, at: int) -> None:
+def write(ws: Workspace, one: Released, at: int, rows: int = 1) -> None:
     """Record that a release scored a period."""
     record = Predicted(
         period="2024-04",
@@ -100,7 +100,7 @@ def write(ws: Workspace, one: Released, at: int) -> None:
         model=one.model,
         version=one.version,
         snapshot="2024-04.x",
-        rows=1,
+        rows=rows,
         table_version=1,
     )
     ws.journal.decide(lambda entries: record, day(at))
@@ -285,6 +285,7 @@ def test_rollback_goes_only_to_what_passed_the_gate(ws: Workspace) -> None:
 def test_rollback_never_goes_to_what_did_not_serve(ws: Workspace) -> None:
     first = released(ws, 1, at=2)
     second = released(ws, 2, at=3, against=first, wrote=False)
+    write(ws, second, at=3, rows=0)
     released(ws, 3, at=4, against=second)
     back = rollback(ws, "Bad.", day(5))
     assert (back.version, back.withdraws) == (1, 3)

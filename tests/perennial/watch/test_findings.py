@@ -7,7 +7,14 @@ from perennial.state import State
 from perennial.use_case import Monitoring
 from perennial.watch.column_findings import input_findings, score_findings
 from perennial.watch.drift import Bins, CategoricalBins, Column, NumericBins
-from perennial.watch.findings import Category, contract_findings, performance_findings, volume_findings
+from perennial.watch.findings import (
+    Category,
+    contract_findings,
+    late_findings,
+    performance_findings,
+    volume_findings,
+)
+from tests.builders import moment
 
 MONITORING = Monitoring(min_labels=500, drift=0.2)
 PRICE = NumericBins(edges=(1.0, 2.0, 3.0), counts=(250, 250, 250, 250), missing=0)
@@ -161,9 +168,22 @@ def test_a_refused_delivery_is_an_alert_until_a_later_revision_is_accepted() -> 
     assert [one.level for one in contract_findings(older, "2024-02")] == [Level.ALERT]
 
 
+@pytest.mark.parametrize(("late", "level"), [(0, None), (9, Level.INFO), (10, Level.WARNING)])
+def test_rows_of_earlier_periods_are_told_of_the_entity(late: int, level: Level | None) -> None:
+    one = accepted().model_copy(update={"oldest": moment("2023-12-31"), "late": late})
+    state = State(accepted=[one])
+    assert [found.level for found in late_findings(state, "orders", "2024-02")] == ([level] if level else [])
+    assert (
+        [*late_findings(state, "outcomes", "2024-02")]
+        == [*late_findings(State(accepted=[accepted()]), "orders", "2024-02")]
+        == []
+    )
+
+
 def test_categories_are_the_contract_that_automations_match_on() -> None:
     assert {one.value for one in Category} == {
         "contract-violations",
+        "late-rows",
         "missing-column",
         "constant-column",
         "new-category",

@@ -22,6 +22,7 @@ from perennial.records import Entry, Level, Measured, Released
 from perennial.release.predictions import predict
 from perennial.watch import monitoring
 from perennial.watch.findings import Category
+from perennial.watch.maturity import matured_periods
 from perennial.watch.monitoring import NothingServes, measure
 from perennial.watch.policy import record_decision
 from perennial.watch.report import draw
@@ -231,6 +232,24 @@ def test_without_predictions_inputs_and_contracts_are_still_measured(copies: Cop
     after = measure(ws, APRIL, LATER)
     assert Category.NO_PREDICTIONS in categories(after)
     assert after.drift["price"] is not None and after.drift["score"] is None
+
+
+def test_a_period_in_which_nothing_happened_is_no_alarm(copies: Copies) -> None:
+    ws = copies()
+    file = ws.use_case.folder / "use_case.yaml"
+    file.write_text(
+        file.read_text().replace(
+            "    event_time: ordered_at\n", "    event_time: ordered_at\n    volume: {min_rows: 0}\n"
+        )
+    )
+    ws = Workspace.open("shop-returns", ws.settings)
+    write_month(ws.use_case.folder, "2024-04", rows=0, seed=0)
+    deliver(ws, "2024-04")
+    assert predict(ws, APRIL, APRIL.end).rows == 0
+    [told] = measure(ws, APRIL, APRIL.end).findings
+    assert (told.level, told.category) == (Level.INFO, Category.NO_PREDICTIONS)
+    assert matured_periods(ws.state(), ws.use_case, LATER) == ()
+    assert predict(ws, APRIL, APRIL.end) == ws.state().predicted[-1]
 
 
 def test_a_feature_that_the_query_gives_no_more_is_missing_and_not_undrifted(copies: Copies) -> None:

@@ -1,5 +1,6 @@
 """The contract of requests: what is accepted, as which value, and that ingestion would accept it as the same."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from perennial.data.contract import RowContract
 from perennial.source_spec import Source
+from serving.openapi import row_schema
 from serving.problems import Refused
 from serving.request_contract import MOST_PER_KEY, RequestContract
 from tests.builders import make_use_case
@@ -22,6 +24,7 @@ COLUMNS = {
     "due": {"type": "timestamp", "nullable": True},
     "class": {"type": "string", "pattern": "[A-Z]{2}|\\d", "nullable": True},
 }
+NO_KEYS = ("price", "channel", "shop")
 ROW = {"order_id": "x", "ordered_at": "2024-05-01T12:00:00Z", "price": 2.5, "channel": "app", "shop": "bonn"}
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
@@ -171,6 +174,21 @@ def test_different_rows_of_one_key_are_bounded_equal_ones_are_not(contract: Requ
     assert (caught.value.status, caught.value.reason) == (422, "rows")
 
 
+def test_what_is_not_declared_is_ignored_where_deliveries_may_have_it(tmp_path: Path, source: Any) -> None:
+    changes = {"sources": {"orders": {"columns": COLUMNS, "unexpected_columns": "ignore"}}}
+    contract = RequestContract(make_use_case(tmp_path, rows=5, months=["2024-01"], changes=changes).use_case, 10)
+    closed = RequestContract(source, 10)
+    more = ROW | {"coupon": [1], "größe": None}
+    assert read(contract, coupon=[1], seats=3.0) == read(closed, seats=3.0)
+    assert contract.decode(orjson.dumps({"rows": [more]})) == closed.decode(orjson.dumps({"rows": [ROW]}))
+    assert contract.read([more]) == closed.read([ROW])
+    assert contract.read_columns({name: [value] for name, value in more.items()}) == closed.read([ROW])
+    assert contract.read_texts([ROW | {"price": "2.5", "coupon": "1"}]) == closed.read([ROW])
+    assert [one.field for one in refused(contract, orjson.dumps(more | {"price": -1})).problems] == ["price"]
+    assert [one.field for one in refused(closed, orjson.dumps(more)).problems] == ["coupon", "größe"]
+    assert [row_schema(one)["additionalProperties"] for one in (contract, closed)] == [True, False]
+
+
 def test_columns_that_the_label_is_made_of_are_not_asked_for(tmp_path: Path) -> None:
     label = {"label": {"source": "orders", "value": "price > 50"}}
     use_case = make_use_case(tmp_path, rows=5, months=["2024-01"], changes=label).use_case
@@ -203,7 +221,7 @@ def test_the_fast_way_reads_nothing_that_the_slow_way_reads_otherwise(
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(changes=st.lists(st.dictionaries(st.sampled_from(list(COLUMNS)), ANY), min_size=20, max_size=40))
+@given(changes=st.lists(st.dictionaries(st.sampled_from([*COLUMNS, *NO_KEYS]), ANY), min_size=20, max_size=40))
 def test_ingestion_reads_accepted_rows_as_the_same_values(
     contract: RequestContract, source: Any, changes: list[dict[str, Any]]
 ) -> None:
@@ -216,7 +234,9 @@ def test_ingestion_reads_accepted_rows_as_the_same_values(
             continue
     if accepted:
         judged = _ingested(source.sources["orders"], given_rows)
-        assert judged.complaints.filter(~pl.col("row reason").str.contains("values")).height == 0
+        unknown = contract.unknown_categories(accepted)
+        told = {f"`{name}` is none of its values": rows for name, rows in unknown.items()}
+        assert Counter(judged.complaints["row reason"]) == told
         assert judged.typed.select(list(contract.fields)).to_dicts() == accepted
 
 
