@@ -4,17 +4,15 @@ It compares cells and names features; nobody is told and nothing is rolled back 
 """
 
 import json
-import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from perennial.data import lake
 from perennial.data.engine import Engine
-from perennial.data.leakage import RELATIVE_TOLERANCE
 from perennial.data.queries import load_reference
-from perennial.data.recomputing import recomputed
+from perennial.data.recomputing import differences, recomputed
 from perennial.errors import Permanent
 from perennial.records import Answer, AnswersAudited, Entry, Verdict
 from perennial.state import fold
@@ -96,7 +94,7 @@ def _compare(ws: Workspace, rows: Sequence[Row]) -> tuple[Verdict, int]:
             continue
         compared += len(mine)
         for row, features in zip(mine, again, strict=True):
-            for name in _differences(json.loads(row["features"]), features):
+            for name in differences(json.loads(row["features"]), features):
                 differing[name] += 1
                 examples.setdefault(name, []).append(row["prediction_id"])
     numbers = {"rows": compared, "references": len(references), "unread": len(rows) - compared}
@@ -109,24 +107,6 @@ def _inputs(use_case: UseCase, row: Row) -> Row:
     columns = use_case.sources[use_case.entity].columns
     times = {name for name, column in columns.items() if column.type == "timestamp"}
     return {name: datetime.fromisoformat(one) if one and name in times else one for name, one in given.items()}
-
-
-def _differences(logged: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[str]:
-    for name in sorted(logged.keys() | again.keys()):
-        if name not in logged or name not in again or not _is_same(logged[name], again[name]):
-            yield name
-
-
-def _is_same(one: object, other: object) -> bool:
-    """What is not finite is missing: to every model, and in the JSON of the log."""
-    one, other = _known(one), _known(other)
-    if isinstance(one, int | float) and isinstance(other, int | float):
-        return math.isclose(one, other, rel_tol=RELATIVE_TOLERANCE)
-    return one == other
-
-
-def _known(value: object) -> object:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _verdict(
