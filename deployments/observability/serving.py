@@ -26,7 +26,7 @@ _ABOUT = {
     "serving_dropped_rows": "Rows answered by the present replicas and never logged",
     "serving_lost_rows": "Rows answered and never logged because a replica died, ever",
     "serving_audited_rows": "Rows answered that were computed again offline, ever",
-    "serving_audits_failed": "Audits that found other features than training computes, ever",
+    "serving_audits_failed": "Audits that found other features or scores than training computes, ever",
     "serving_features_timestamp_seconds": "Moment up to which the online features know the lake",
 }
 
