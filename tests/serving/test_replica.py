@@ -8,6 +8,7 @@ from threading import Event, Thread
 import pyarrow as pa
 import pytest
 
+from deployments.observability.serving import serving_metrics
 from perennial.data.lake import MissingPartition
 from perennial.data.online import Asked, Row
 from perennial.digests import digest_bytes
@@ -26,8 +27,9 @@ from serving import loading
 from serving import replica as replica_module
 from serving.clock import now
 from serving.loading import Loaded, load
+from serving.metrics import Metrics
 from serving.replica import NotReady, Replica
-from tests.builders import features_sql
+from tests.builders import features_sql, moment
 from tests.perennial.release.conftest import Shop, with_labels
 from tests.perennial.release.trials import judged
 from tests.servers import until
@@ -54,6 +56,20 @@ def test_it_is_not_ready_before_a_release_and_answers_after_it(shop: Shop, repli
     assert log.answers == [], "nobody has them yet"
     replica.given([first, second])
     assert log.answers == [first, second]
+
+
+def test_the_newest_row_is_told_however_fresh_the_features_are(shop: Shop, replica: Replica) -> None:
+    shop.serve(shop.trained)
+    until(60, lambda: replica.is_ready)
+    report = replica.report()
+    assert report.newest_row_at and report.features_at
+    assert moment("2024-04-30") < report.newest_row_at < moment("2024-05-10") < report.features_at
+    metrics = Metrics("binary")
+    metrics.replica(report, True, 0.0, 0, report.newest_row_at + timedelta(days=20))
+    assert "perennial_serving_newest_row_age_seconds 1.728e+06" in metrics.text().decode()
+    write_report(shop.ws, report)
+    told = {one.name: one.samples[0].value for one in serving_metrics([shop.ws], "test", report.at) if one.samples}
+    assert told["perennial_serving_newest_row_timestamp_seconds"] == report.newest_row_at.timestamp()
 
 
 def test_a_new_release_is_swapped_in_and_a_rollback_needs_no_loading(shop: Shop, log: Kept) -> None:
