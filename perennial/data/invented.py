@@ -51,8 +51,9 @@ def _values(column: Column) -> list[Any]:
 
 def _numbers(column: Column) -> list[float]:
     low, high = column.min, column.max
-    low = max(low if low is not None else 1.0 if high is None else min(1.0, high - 4), -_EXACT)
-    high = min(high if high is not None else low + 4, _EXACT)
+    low = low if low is not None else 1.0 if high is None else min(1.0, high - 4)
+    high = high if high is not None else low + 4
+    low, high = (max(-_EXACT, min(one, _EXACT)) for one in (low, high))
     values = [low, low * 0.75 + high * 0.25, high]
     return [*dict.fromkeys(map(int, values) if column.type == "integer" else values)]
 

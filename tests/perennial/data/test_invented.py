@@ -47,7 +47,7 @@ def test_values_keep_what_is_declared(tmp_path: Path) -> None:
         "month": {"type": "integer", "min": 1, "max": 12},
         "share": {"type": "number", "min": 0, "max": 1},
         "most": {"type": "integer", "max": 0},
-        "huge": {"type": "integer", "max": 1e300},
+        "huge": {"type": "integer", "min": 1e300},
         "size": {"type": "string", "values": ["s", "m", "l", "xl"]},
         "only": {"type": "string", "values": ["one"]},
     }
