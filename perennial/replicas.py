@@ -62,4 +62,6 @@ class Report(Frozen):
     dropped: int = 0
     """Of these, never logged, because the log was away for too long."""
     features_at: datetime | None = None
-    """The moment up to which its online features know the lake."""
+    """The moment for which its online features were made last."""
+    newest_row_at: datetime | None = None
+    """When the newest row that they rest on became known: no delivery has told of anything since."""

@@ -34,6 +34,7 @@ class Status:
     refused: dict[str, str]
     waiting: dict[str, str]
     features_at: datetime | None
+    newest_row_at: datetime | None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from threading import Lock
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from perennial.data.engine import QueryFailed
+from perennial.data.engine import QueryFailed, QueryHindered
+from perennial.data.features import FeaturesQueryWrong
 from perennial.data.online import OnlineFeatures, OnlineQuery
 from perennial.data.queries import QueryLost, load_query
 from perennial.errors import Permanent, Transient
@@ -124,12 +125,14 @@ def load(ws: Workspace, state: State, model: str, version: int, as_of: datetime)
 
     Raises:
         VersionRefused: It failed its golden questions or took the child process down, its artifact or its query is not
-            what the training wrote, or the query does not give what the model asks for.
+            what the training wrote, or the query cannot answer requests or does not give what the model asks for.
         PerennialError: Anything else, such as a store or lake that cannot be read, is not its fault.
     """
     try:
         return _load(ws, state, model, version, as_of)
-    except (InvalidModel, QueryLost) as error:
+    except QueryHindered:
+        raise
+    except (InvalidModel, QueryLost, QueryFailed, FeaturesQueryWrong) as error:
         raise VersionRefused(f"{type(error).__name__}: {error}") from error
 
 

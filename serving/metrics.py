@@ -53,9 +53,13 @@ class Metrics:
         live = {"multiprocess_mode": "liveall"}
         self._release = named(Gauge, "release", "Number of the release that answers.", **live)
         self._features_at = named(
-            Gauge, "features_known_until_timestamp_seconds", "Moment up to which online features know the lake.", **live
+            Gauge, "features_made_timestamp_seconds", "Moment for which online features were made last.", **live
         )
         self._features_age = named(Gauge, "features_age_seconds", "How old that moment is.", **live)
+        self._newest_row_at = named(
+            Gauge, "newest_row_timestamp_seconds", "When the newest row they rest on became known.", **live
+        )
+        self._newest_row_age = named(Gauge, "newest_row_age_seconds", "How old that row is.", **live)
         self._followed = named(Gauge, "journal_age_seconds", "Since the journal was last followed.", **live)
         self._lag = named(Gauge, "log_lag_rows", "Rows answered and not yet in the log for good.", **live)
         self._dropped = named(Gauge, "log_dropped_rows", "Rows answered and never logged.", **live)
@@ -103,6 +107,9 @@ class Metrics:
         if report.features_at is not None:
             self._features_at.set(report.features_at.timestamp())
             self._features_age.set((now - report.features_at).total_seconds())
+        if report.newest_row_at is not None:
+            self._newest_row_at.set(report.newest_row_at.timestamp())
+            self._newest_row_age.set((now - report.newest_row_at).total_seconds())
         self._followed.set(followed)
         self._lag.set(max(0, report.answered - report.logged - report.dropped))
         self._dropped.set(report.dropped)

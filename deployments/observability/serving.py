@@ -26,8 +26,9 @@ _ABOUT = {
     "serving_dropped_rows": "Rows answered by the present replicas and never logged",
     "serving_lost_rows": "Rows answered and never logged because a replica died, ever",
     "serving_audited_rows": "Rows answered that were computed again offline, ever",
-    "serving_audits_failed": "Audits that found other features than training computes, ever",
-    "serving_features_timestamp_seconds": "Moment up to which the online features know the lake",
+    "serving_audits_failed": "Audits that found other features or scores than training computes, ever",
+    "serving_features_timestamp_seconds": "Moment for which the online features were made last",
+    "serving_newest_row_timestamp_seconds": "When the newest row that online features rest on became known",
 }
 
 
@@ -62,4 +63,5 @@ def _numbers(told: dict[str, Any], wanted: int) -> Iterator[tuple[str, float | N
     yield "serving_lost_rows", told["lost_rows"]
     yield "serving_audited_rows", told["audited_rows"]
     yield "serving_audits_failed", told["audits_failed"]
-    yield "serving_features_timestamp_seconds", told["features_at"].timestamp() if told["features_at"] else None
+    for name, at in (("features", told["features_at"]), ("newest_row", told["newest_row_at"])):
+        yield f"serving_{name}_timestamp_seconds", at.timestamp() if at else None

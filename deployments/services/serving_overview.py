@@ -51,6 +51,7 @@ def service_of(workspace: Workspace, now: datetime) -> dict[str, Any] | None:
         "audits_failed": sum(one.verdict.answer is Answer.FAIL for one in state.audited),
         "findings": _findings(workspace, now),
         "features_at": min((one.features_at for one in live if one.features_at), default=None),
+        "newest_row_at": min((one.newest_row_at for one in live if one.newest_row_at), default=None),
         "refused": [_refusal(one, what, why) for one in live for what, why in one.refused.items()],
     }
     return {**told, "trouble": _trouble(told, state)}

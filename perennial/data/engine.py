@@ -36,6 +36,10 @@ class QueryFailed(Permanent):
     """The engine refused a query; the message is the engine's own, with the query's name."""
 
 
+class QueryHindered(QueryFailed):
+    """A file, memory or disk was wanting, which says nothing of the query."""
+
+
 class Engine:
     """One in-memory database with bounded memory, which spills to disk beyond it; times are UTC."""
 
@@ -203,7 +207,8 @@ class Engine:
                 raise trouble from None
             if not isinstance(error, duckdb.Error):
                 raise
-            raise QueryFailed(f"`{query}` failed: {error}") from error
+            failed = QueryHindered if isinstance(error, duckdb.OperationalError) else QueryFailed
+            raise failed(f"`{query}` failed: {error}") from error
 
 
 @cache

@@ -20,6 +20,7 @@ from perennial.data.query_parts import OBSERVATIONS, split, tables_of
 from perennial.data.standing import Standing
 from perennial.data.views import known_deliveries, open_views
 from perennial.digests import digest_bytes
+from perennial.state import State
 from perennial.use_case import UseCase
 from perennial.workspace import Workspace
 
@@ -60,13 +61,14 @@ class OnlineFeatures:
     Fresher data needs a new one; the old one goes on answering until it is dropped.
     """
 
-    def __init__(self, ws: Workspace, as_of: datetime, query: str | None = None) -> None:
+    def __init__(self, ws: Workspace, as_of: datetime, query: str | None = None, state: State | None = None) -> None:
         """Compute the reference tables.
 
         Args:
             ws: Whose features.
             as_of: Deliveries and rows known up to here are seen.
             query: Text of the features query, by default that of the use case's folder.
+            state: The journal's state, by default as it is now.
 
         Raises:
             FeaturesQueryWrong: The query's result has the wrong shape.
@@ -75,7 +77,7 @@ class OnlineFeatures:
         self._ws = ws
         self.as_of = as_of
         self.query = ws.use_case.features_sql if query is None else query
-        state = ws.state()
+        state = ws.state() if state is None else state
         self.deliveries = known_deliveries(state, as_of)
         self._engine = Engine(ws.settings, alone=True)
         open_views(self._engine, ws, as_of, deliveries=self.deliveries, state=state)
@@ -216,10 +218,8 @@ class OnlineFeatures:
             self._engine.keep(name, f"SELECT * FROM {quote(name)}")
         self._engine.arrow(OBSERVATIONS, self._schema.empty_table())
         request = with_lookups(self._engine, parts.request, sorted(parts.tables))
-        read = {one.lower() for one in tables_of(request)}
-        for name in {*parts.references, *parts.tables}:
-            if name.lower() not in read:
-                self._engine.execute(f"DROP TABLE temp.{quote(name)}")
+        for name in {*parts.references, *parts.tables} - {*tables_of(request)}:
+            self._engine.execute(f"DROP TABLE temp.{quote(name)}")
         return self._engine.text(request)
 
     def _checked(self) -> FeatureColumns:

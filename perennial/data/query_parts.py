@@ -19,7 +19,8 @@ class QueryParts(NamedTuple):
     """What to run once, in that order, and what to run for each request."""
 
     references: dict[str, str]
-    """SELECT per common table expression that does not depend on `observations`; it may name those before it."""
+    """SELECT per common table expression that does not depend on `observations`; it may name those before it. Names are
+    in lower case here and below: to SQL they are the same."""
     request: dict[str, Any]
     """The query without them, as `Engine.tree` gives it."""
     tables: frozenset[str]
@@ -37,26 +38,37 @@ def split(engine: Engine, sql: str) -> QueryParts:
     per_request = {OBSERVATIONS}
     references, kept = {}, []
     for expression in node["cte_map"]["map"]:
-        if per_request & {one.lower() for one in tables_of(expression)}:
-            per_request.add(expression["key"].lower())
-            kept.append(expression)
+        name = expression["key"].lower()
+        if per_request.isdisjoint(tables_of(expression)):
+            references[name] = _alone(engine, expression)
         else:
-            references[expression["key"]] = _alone(engine, expression)
+            per_request.add(name)
+            kept.append(expression)
     node["cte_map"]["map"] = kept
-    read = {one.lower(): one for one in tables_of(node)}
-    return QueryParts(references, tree, frozenset(read[one] for one in read.keys() - per_request))
+    return QueryParts(references, tree, frozenset(tables_of(node)) - {OBSERVATIONS})
 
 
-def tables_of(part: Any) -> Iterator[str]:
-    """Name every table, view and common table expression that a part of a query reads."""
+def tables_of(part: Any, own: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Name every table, view and expression that a part of a query reads, in lower case.
+
+    Args:
+        part: Of what `Engine.tree` gave.
+        own: Expressions that it has from around it, which are not named. Those that are its own are not either.
+    """
     if isinstance(part, dict):
-        if part.get("type") == "BASE_TABLE":
-            yield part["table_name"]
-        for one in part.values():
-            yield from tables_of(one)
+        if part.get("type") == "BASE_TABLE" and part["table_name"].lower() not in own:
+            yield part["table_name"].lower()
+        if part.get("type") == "RECURSIVE_CTE_NODE":
+            own |= {part["cte_name"].lower()}
+        for expression in (part.get("cte_map") or {"map": ()})["map"]:
+            yield from tables_of(expression["value"], own)
+            own |= {expression["key"].lower()}
+        for name, one in part.items():
+            if name != "cte_map":
+                yield from tables_of(one, own)
     elif isinstance(part, list):
         for one in part:
-            yield from tables_of(one)
+            yield from tables_of(one, own)
 
 
 def undecided(engine: Engine, sql: str) -> list[str]:

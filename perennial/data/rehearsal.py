@@ -1,14 +1,23 @@
-"""Run what a use case asks of its data over views without rows, so that a wrong name shows before any data comes."""
+"""Run what a use case asks of its data over views without rows, so that a wrong name shows before any data comes.
 
-from collections.abc import Iterator
+Where it answers online, a request that nobody sent is answered too.
+"""
+
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from perennial.data.engine import Engine, QueryFailed
-from perennial.data.features import compute_features
+from perennial.data.features import FeaturesQueryWrong, compute_features
+from perennial.data.invented import invented_rows
+from perennial.data.online import OnlineFeatures
+from perennial.data.recomputing import differences, features_of
 from perennial.data.source_files import UnreadableFile, find_files
 from perennial.data.views import open_views
 from perennial.errors import Permanent
+from perennial.state import State
+from perennial.use_case import UseCase
 from perennial.workspace import Workspace
 
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
@@ -16,6 +25,10 @@ _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 class BadLabel(Permanent):
     """The expression of the label cannot be computed."""
+
+
+class NotForRequests(Permanent):
+    """The features query runs over a period, and does not give the same for a request."""
 
 
 def files_not_there(ws: Workspace) -> Iterator[str]:
@@ -34,11 +47,12 @@ def files_not_there(ws: Workspace) -> Iterator[str]:
 
 
 def rehearse(ws: Workspace) -> None:
-    """Compute label and features of no rows.
+    """Compute label and features of no rows, and with `serving` the features of a request.
 
     Raises:
         BadLabel: `label.value` names a column that its source does not declare, or is no SQL.
         QueryFailed, FeaturesQueryWrong: The features query is no SQL, or names or gives what it may not.
+        NotForRequests: The online service could not run it, or would make another feature of a row than training does.
     """
     label = ws.use_case.label
     with Engine(ws.settings) as engine:
@@ -51,3 +65,34 @@ def rehearse(ws: Workspace) -> None:
                 f"{str(error).splitlines()[0]} Expected a SQL expression over columns of `{label.source}`: {columns}."
             ) from error
         compute_features(engine, ws.use_case)
+        if ws.use_case.serving:
+            _rehearse_request(ws, engine)
+
+
+def _rehearse_request(ws: Workspace, engine: Engine) -> None:
+    """A row as it is asked online, alone, must have the features that it has among others in training."""
+    rows = invented_rows(ws.use_case)
+    query = f"`{ws.use_case.slug}/{ws.use_case.features}`"
+    try:
+        with OnlineFeatures(ws, _ANY_TIME, state=State()) as online:
+            among = _among(engine, ws.use_case, rows)
+            alone = dict(zip(online.names, online.run(rows[:1])[0], strict=True)) if among else {}
+    except (QueryFailed, FeaturesQueryWrong) as error:
+        raise NotForRequests(
+            f"{query} runs over a period, but the service could not answer a request with it: {error} Expected a "
+            "SELECT from `observations` and sources by their plain names."
+        ) from error
+    for name in differences(among, alone):
+        raise NotForRequests(
+            f"`{name}` of {query} is {among[name]} for a row among others and {alone[name]} for the same row alone, as "
+            f"it is asked online. Expected what follows from its own row and the sources: for other rows read "
+            f"`{ws.use_case.entity}`, with `known_at < o.event_time`."
+        )
+
+
+def _among(engine: Engine, use_case: UseCase, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the first row has among the others; nothing where the query cannot do with what was invented."""
+    try:
+        return features_of(engine, use_case, rows)[0]
+    except (QueryFailed, FeaturesQueryWrong):
+        return {}

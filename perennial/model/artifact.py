@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from perennial.data.engine import Engine
 from perennial.digests import canonical_json, digest_bytes
 from perennial.errors import Permanent
-from perennial.model.encoding import Encoder
+from perennial.model.encoding import Encoder, Matrix
 from perennial.model.estimators import Estimator, estimator
 from perennial.model.fitted import Fitted
 from perennial.model.metrics import Vector
@@ -63,8 +63,7 @@ class Golden(Frozen):
 
     def table(self, encoder: Encoder) -> pa.Table:
         """Return the questions as feature rows."""
-        kinds = {one: pa.string() if one in encoder.categories else pa.float64() for one in encoder.features}
-        return pa.table({one: pa.array([row[one] for row in self.rows], kind) for one, kind in kinds.items()})
+        return encoder.table(self.rows)
 
 
 @dataclass(frozen=True)
@@ -81,12 +80,19 @@ class Model:
         Raises:
             QueryFailed: A feature is missing.
         """
+        return self.fitted.scores(self.coded(rows, engine))
+
+    def coded(self, rows: pa.Table, engine: Engine | None = None) -> Matrix:
+        """Code feature rows in memory, as for the training, shape (n, features).
+
+        Raises:
+            QueryFailed: A feature is missing.
+        """
         if engine is None:
             with Engine(Settings(environment="scoring", storage_root="", threads=1)) as own:
-                return self.score(rows, own)
+                return self.coded(rows, own)
         engine.arrow("rows_to_score", rows)
-        coded = engine.table(self.encoder.select("rows_to_score"), name="encode")
-        return self.fitted.scores(self.encoder.matrix(coded))
+        return self.encoder.matrix(engine.table(self.encoder.select("rows_to_score"), name="encode"))
 
     def score_query(self, engine: Engine, relation: str, columns: Sequence[str]) -> pa.RecordBatchReader:
         """Score a relation of any size in bounded memory, batch by batch in its order.

@@ -3,12 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import pyarrow as pa
-
-from perennial.data.engine import Engine
 from perennial.model.artifact import Model
 from perennial.model.constant import Constant
-from perennial.settings import Settings
 from perennial.values import Frozen
 
 
@@ -38,11 +34,7 @@ def contributions(model: Model, rows: Sequence[Mapping[str, Any]]) -> list[Contr
         KeyError: A feature of the model is not among a row's.
     """
     encoder = model.encoder
-    kinds = {name: pa.string() if name in encoder.categories else pa.float64() for name in encoder.features}
-    table = pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in kinds.items()})
-    with Engine(Settings(environment="explaining", storage_root="", threads=1)) as engine:
-        engine.arrow("rows_to_explain", table)
-        matrix = encoder.matrix(engine.table(encoder.select("rows_to_explain"), name="encode"))
+    matrix = model.coded(encoder.table(rows))
     in_odds = model.estimator.task == "binary" and not isinstance(model.fitted, Constant)
     return [
         Contributions(

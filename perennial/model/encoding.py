@@ -5,7 +5,7 @@ as long again with an expression for each feature, so that online the values are
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -85,6 +85,15 @@ class Encoder(Frozen):
             matrix = np.array(plain, dtype=np.float32).reshape(len(plain), len(self.features))
         matrix[np.isinf(matrix)] = np.nan
         return matrix
+
+    def table(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+        """Return feature rows as they are logged or kept, by name, as a table; what is no feature is left out.
+
+        Raises:
+            KeyError: A row lacks a feature.
+        """
+        kinds = {one: pa.string() if one in self.categories else pa.float64() for one in self.features}
+        return pa.table({one: pa.array([row[one] for row in rows], kind) for one, kind in kinds.items()})
 
     def matrix(self, rows: pa.RecordBatch | pa.Table) -> Matrix:
         """Copy the last columns of what `select` gave into a matrix, shape (rows, features)."""

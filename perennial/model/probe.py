@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -17,10 +18,15 @@ from perennial.records import Answer, Verdict
 from perennial.storage_trouble import StorageFull, StoreRefused
 from perennial.store import Store
 
+if TYPE_CHECKING:
+    from perennial.model.artifact import Golden, Model
+
 TIMEOUT = 120.0
 MEMORY = 4 * 2**30
 TOLERANCE = 1e-6
 """Relative to a score of 1 or more, absolute below: single-precision sums differ that much between processors."""
+
+_UNHEARD = "a text that no training has ever seen"
 
 
 class NotProbed(Transient):
@@ -62,10 +68,12 @@ def probe_model(store: Store, digest: str, *, timeout: float = TIMEOUT, memory: 
 
 
 def ask(store: Store, digest: str) -> Verdict:
-    """Load a model in this process and compare its answers with the golden ones."""
+    """Load a model in this process and compare its answers with the golden ones, coded as in training and as online."""
     from perennial.model.artifact import load_golden, load_model
 
     model, golden = load_model(store, digest), load_golden(store, digest)
+    if otherwise := _coded_otherwise(model, golden):
+        return _fail(f"Of requests `{otherwise[0]}` is coded otherwise than for the training.")
     expected = np.array([np.nan if one is None else one for one in golden.scores])
     answers = model.score(golden.table(model.encoder))
     if not len(answers) or answers.shape != expected.shape:
@@ -80,6 +88,17 @@ def ask(store: Store, digest: str) -> Verdict:
         return Verdict(answer=Answer.FAIL, reasons=(reason,), numbers=numbers)
     reason = f"All {len(answers)} golden questions got the score of the training."
     return Verdict(answer=Answer.PASS, reasons=(reason,), numbers=numbers)
+
+
+def _coded_otherwise(model: "Model", golden: "Golden") -> list[str]:
+    """Features that the coding of requests gives another number, of the golden questions and of what nobody knows."""
+    encoder = model.encoder
+    unknown = {name: _UNHEARD if name in encoder.categories else None for name in encoder.features}
+    rows: list[dict[str, Any]] = [*golden.rows, unknown, dict.fromkeys(encoder.features)]
+    trained = model.coded(encoder.table(rows))
+    asked = encoder.encode([[row[name] for name in encoder.features] for row in rows])
+    columns = zip(encoder.features, trained.T, asked.T, strict=True)
+    return [name for name, one, other in columns if not np.array_equal(one, other, equal_nan=True)]
 
 
 def _fail(reason: str) -> Verdict:

@@ -1,21 +1,22 @@
 """Whether the online service scores what training would have: a sample of its answers computed again offline.
 
-It compares cells and names features; nobody is told and nothing is rolled back here.
+It compares cells and scores and names them; nobody is told and nothing is rolled back here.
 """
 
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from perennial.data import lake
 from perennial.data.engine import Engine
-from perennial.data.leakage import RELATIVE_TOLERANCE
 from perennial.data.queries import load_reference
-from perennial.data.recomputing import recomputed
+from perennial.data.recomputing import differences, recomputed
 from perennial.errors import Permanent
+from perennial.model.artifact import load_model
+from perennial.model.probe import TOLERANCE
 from perennial.records import Answer, AnswersAudited, Entry, Verdict
 from perennial.state import fold
 from perennial.use_case import UseCase
@@ -35,8 +36,9 @@ def audit_answers(ws: Workspace, as_of: datetime) -> AnswersAudited | None:
     """Compute a sample of the collected answers that no audit has seen again, from the deliveries the service knew.
 
     An answer is in the sample by the hash of its id, so that no two audits draw differently; of few answers at least
-    one is. Its features must be the logged ones in every cell (missing with missing, numbers to a relative 1e-9). It
-    does not matter what was delivered since, nor that the event of a request may lie ahead: what counts is named by
+    one is. Its features must be the logged ones in every cell (missing with missing, numbers to a relative 1e-9), and
+    its score what the model gives such features in training, as near as golden questions have to be answered. It does
+    not matter what was delivered since, nor that the event of a request may lie ahead: what counts is named by
     the answer's reference.
 
     Args:
@@ -44,9 +46,9 @@ def audit_answers(ws: Workspace, as_of: datetime) -> AnswersAudited | None:
         as_of: The moment of the record.
 
     Returns:
-        The record: PASS; FAIL with every feature that differs, its rows as `differs:<feature>` under `numbers`;
-        INCONCLUSIVE when what the answers rest on cannot be read any more. `None` when no answer waits, the use case
-        declares no audit, or another audit was first.
+        The record: PASS; FAIL with every feature that differs, or `score`, its rows as `differs:<feature>` under
+        `numbers`; INCONCLUSIVE when what the answers rest on cannot be read any more. `None` when no answer waits, the
+        use case declares no audit, or another audit was first.
     """
     serving = ws.use_case.serving
     waiting = _waiting(ws)
@@ -71,10 +73,12 @@ def _waiting(ws: Workspace) -> list[str]:
 def _sample(ws: Workspace, batches: Sequence[str], share: float) -> list[Row]:
     drawn = "md5_number_lower(prediction_id) % 4294967296"
     with Engine(ws.settings) as engine:
-        engine.files("requests", lake.files(ws, "requests", "batch", batches))
+        for table in ("requests", "predictions"):
+            engine.files(table, lake.files(ws, table, "batch", batches))
         wanted = max(1, engine.scalar(f"SELECT count(*) FROM requests WHERE {drawn} < {round(share * _WHOLE)}"))
         rows = engine.table(
-            "SELECT prediction_id, inputs, features, reference FROM requests "
+            "SELECT prediction_id, inputs, features, reference, score, model_version FROM requests "
+            "JOIN predictions USING (prediction_id, batch) "
             f"ORDER BY {drawn}, prediction_id LIMIT {min(wanted, MOST_ROWS)}"
         )
     found: list[Row] = rows.to_pylist()
@@ -86,21 +90,35 @@ def _compare(ws: Workspace, rows: Sequence[Row]) -> tuple[Verdict, int]:
     examples: dict[str, list[str]] = {}
     unread: list[str] = []
     compared = 0
-    references = sorted({row["reference"] for row in rows})
-    for reference in references:
-        mine = [row for row in rows if row["reference"] == reference]
+    for reference, version in sorted({(row["reference"], row["model_version"]) for row in rows}):
+        mine = [row for row in rows if (row["reference"], row["model_version"]) == (reference, version)]
+        logged = [json.loads(row["features"]) for row in mine]
         try:
             again = recomputed(ws, load_reference(ws, reference), [_inputs(ws.use_case, row) for row in mine])
+            scores = _scored(ws, version, logged)
         except Permanent as error:
             unread.append(f"{len(mine)} answers that rest on `{reference[:12]}` cannot be computed again: {error}")
             continue
         compared += len(mine)
-        for row, features in zip(mine, again, strict=True):
-            for name in _differences(json.loads(row["features"]), features):
+        for row, before, features, score in zip(mine, logged, again, scores, strict=True):
+            is_near = math.isclose(row["score"], score, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+            for name in (*differences(before, features), *(() if is_near else ("score",))):
                 differing[name] += 1
                 examples.setdefault(name, []).append(row["prediction_id"])
-    numbers = {"rows": compared, "references": len(references), "unread": len(rows) - compared}
+    numbers = {
+        "rows": compared,
+        "references": len({row["reference"] for row in rows}),
+        "unread": len(rows) - compared,
+    }
     return _verdict(numbers, differing, examples, unread), compared
+
+
+def _scored(ws: Workspace, version: int, features: Sequence[Row]) -> list[float]:
+    """What a version makes of logged features, coded as for its training; what was not logged is missing."""
+    models = {one.version: model for model, one in ws.state().registered.items()}
+    model = load_model(ws.store, models.get(version, f"version {version}"))
+    missing = dict.fromkeys(model.encoder.features)
+    return [float(one) for one in model.score(model.encoder.table([{**missing, **row} for row in features]))]
 
 
 def _inputs(use_case: UseCase, row: Row) -> Row:
@@ -109,24 +127,6 @@ def _inputs(use_case: UseCase, row: Row) -> Row:
     columns = use_case.sources[use_case.entity].columns
     times = {name for name, column in columns.items() if column.type == "timestamp"}
     return {name: datetime.fromisoformat(one) if one and name in times else one for name, one in given.items()}
-
-
-def _differences(logged: Mapping[str, Any], again: Mapping[str, Any]) -> Iterator[str]:
-    for name in sorted(logged.keys() | again.keys()):
-        if name not in logged or name not in again or not _is_same(logged[name], again[name]):
-            yield name
-
-
-def _is_same(one: object, other: object) -> bool:
-    """What is not finite is missing: to every model, and in the JSON of the log."""
-    one, other = _known(one), _known(other)
-    if isinstance(one, int | float) and isinstance(other, int | float):
-        return math.isclose(one, other, rel_tol=RELATIVE_TOLERANCE)
-    return one == other
-
-
-def _known(value: object) -> object:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _verdict(

@@ -30,6 +30,8 @@ class Category(StrEnum):
     """A categorical feature has values that the model never saw."""
     FEATURE_DRIFT = "feature-drift"
     """A feature is distributed differently than when the model was fitted."""
+    ONLINE_FEATURES = "online-features"
+    """A feature of requests is empty, constant or distributed differently, and is not so in the period's rows."""
     SCORE_DRIFT = "score-drift"
     """The scores are distributed differently than when the model was judged."""
     PERFORMANCE_DEGRADED = "performance-degraded"

@@ -5,7 +5,7 @@ follows from them is up to `policy`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from perennial.data import lake
@@ -23,6 +23,7 @@ from perennial.watch.column_findings import input_findings, score_findings
 from perennial.watch.drift import SCORE, Column, Reference, count_bins, population_stability_index
 from perennial.watch.findings import Category
 from perennial.watch.measurements import measurement_rows
+from perennial.watch.online_features import batches_of, online_findings, served_features
 from perennial.watch.performance import Outcomes, has_degraded, holdout_performance, measure_performance, read_outcomes
 from perennial.watch.report import Picture, draw
 from perennial.watch.samples import sample_judged, sample_scored
@@ -51,6 +52,8 @@ class Subject:
     """The scored rows; `None` when nothing was scored."""
     is_empty: bool = False
     """Whether there was nothing to score, as the delivery says."""
+    online: tuple[str, ...] = ()
+    """Batches that may hold what the version answered online in the period."""
 
     @property
     def name(self) -> str:
@@ -64,6 +67,8 @@ class Numbers:
 
     reference: Reference
     features: dict[str, Column]
+    served: dict[str, Column]
+    """The features of requests; nothing when there were none."""
     score: Column | None
     outcomes: Outcomes | None
 
@@ -96,6 +101,7 @@ def measure(ws: Workspace, period: Period, as_of: datetime) -> Measured:
     entries = ws.journal.entries()
     state = fold(entries, as_of)
     subject = _subject(ws, state, period, as_of)
+    subject = replace(subject, online=batches_of(entries, subject.version, period, as_of))
     recorded = _recorded(entries, subject)
     if recorded is not None:
         return recorded
@@ -143,10 +149,16 @@ def _open(engine: Engine, ws: Workspace, state: State, subject: Subject) -> None
 def _numbers(engine: Engine, ws: Workspace, subject: Subject) -> Numbers:
     reference = load_reference(ws.store, subject.model)
     features = count_bins(engine, _FEATURES, reference.features) if subject.snapshot else {}
+    served = _served(engine, ws, subject, reference) if subject.online else {}
     if not subject.predicted:
-        return Numbers(reference, features, None, None)
+        return Numbers(reference, features, served, None, None)
     score = count_bins(engine, _PREDICTIONS, {SCORE: reference.score})[SCORE]
-    return Numbers(reference, features, score, read_outcomes(engine, ws.use_case, _PREDICTIONS, subject.as_of))
+    return Numbers(reference, features, served, score, read_outcomes(engine, ws.use_case, _PREDICTIONS, subject.as_of))
+
+
+def _served(engine: Engine, ws: Workspace, subject: Subject, reference: Reference) -> dict[str, Column]:
+    view = served_features(engine, ws, subject.online, reference.features, subject.version, subject.period)
+    return count_bins(engine, view, reference.features)
 
 
 def _judged(ws: Workspace, state: State, subject: Subject, numbers: Numbers) -> Measured:
@@ -183,8 +195,10 @@ def _findings(
     overdue = subject.as_of >= subject.period.end + ws.use_case.label.matures_after
     yield from findings.contract_findings(state, subject.period.label)
     yield from findings.late_findings(state, ws.use_case.entity, subject.period.label)
-    if subject.snapshot:
-        yield from input_findings(numbers.reference.features, numbers.features, monitoring)
+    reference = numbers.reference.features
+    of_inputs = [*input_findings(reference, numbers.features, monitoring)] if subject.snapshot else []
+    yield from of_inputs
+    yield from online_findings(reference, numbers.served, of_inputs, monitoring)
     if outcomes is None or numbers.score is None:
         yield findings.nothing_to_score() if subject.is_empty else findings.no_predictions()
         return

@@ -9,7 +9,7 @@ class Category(StrEnum):
     """Categories of findings about the service. The values are a stable contract: automations match on them."""
 
     SKEW = "training-serving-skew"
-    """Features of logged requests, computed again offline, are others than those that were scored."""
+    """Features or scores of logged requests, computed again offline, are others than those that were given."""
     ANSWERS_LOST = "answers-lost"
     """A replica ended without a farewell, and answers that it had given are not in `predictions`."""
 
@@ -30,10 +30,11 @@ def _skew(record: AnswersAudited) -> Finding:
     return Finding(
         level=Level.ALERT,
         category=Category.SKEW,
-        summary=f"Online answers rest on other features than training computes: {', '.join(sorted(differing))}.",
+        summary=f"Online answers are others than training computes: {', '.join(sorted(differing))}.",
         detail=" ".join(record.verdict.reasons),
-        resolution="Look at one of the answers with `perennial explain --request-id`. Mend the query, then train "
-        "again; a rollback helps only if the release before has another query.",
+        resolution="Look at one of the answers with `perennial explain --request-id`. Where features differ, mend the "
+        "query, then train again; a rollback helps only if the release before has another query. Where the score alone "
+        "does, go back to the image of the service that scored as training does.",
         subject=", ".join(sorted(differing)),
     )
 

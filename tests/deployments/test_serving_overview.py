@@ -112,7 +112,7 @@ def test_lost_answers_and_failed_audits_of_the_last_day_are_told(ws: Workspace) 
             ws.journal.decide(lambda entries, one=one: one, at)  # type: ignore[misc]
     assert [one["category"] for one in told(ws)["findings"]] == ["training-serving-skew", "answers-lost"]
     assert "2 answers were given and are not in `predictions`" in drawn(ws)
-    assert "rest on other features than training computes: age, price" in drawn(ws)
+    assert "are others than training computes: age, price" in drawn(ws)
     assert numbers(ws) | {"lost_rows": 2, "audited_rows": 36, "audits_failed": 2} == numbers(ws)
 
 

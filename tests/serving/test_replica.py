@@ -2,26 +2,36 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Event, Thread
 
 import pyarrow as pa
 import pytest
 
+from deployments.observability.serving import serving_metrics
 from perennial.data.lake import MissingPartition
 from perennial.data.online import Asked, Row
+from perennial.digests import digest_bytes
 from perennial.model.artifact import Model, load_reference, save_model
 from perennial.model.constant import Constant
 from perennial.model.encoding import Encoder
 from perennial.model.estimators import estimator
+from perennial.records import Released, ReleaseServed, Trained
+from perennial.release.guarding import guard
+from perennial.release.health import LOOKS
+from perennial.release.reports import write_report
 from perennial.state import State
 from perennial.storage_trouble import StoreAway
 from perennial.workspace import Workspace
 from serving import loading
 from serving import replica as replica_module
+from serving.clock import now
 from serving.loading import Loaded, load
+from serving.metrics import Metrics
 from serving.replica import NotReady, Replica
+from tests.builders import features_sql, moment
 from tests.perennial.release.conftest import Shop, with_labels
+from tests.perennial.release.trials import judged
 from tests.servers import until
 from tests.serving.questions import Kept, answered, ask, started
 
@@ -46,6 +56,20 @@ def test_it_is_not_ready_before_a_release_and_answers_after_it(shop: Shop, repli
     assert log.answers == [], "nobody has them yet"
     replica.given([first, second])
     assert log.answers == [first, second]
+
+
+def test_the_newest_row_is_told_however_fresh_the_features_are(shop: Shop, replica: Replica) -> None:
+    shop.serve(shop.trained)
+    until(60, lambda: replica.is_ready)
+    report = replica.report()
+    assert report.newest_row_at and report.features_at
+    assert moment("2024-04-30") < report.newest_row_at < moment("2024-05-10") < report.features_at
+    metrics = Metrics("binary")
+    metrics.replica(report, True, 0.0, 0, report.newest_row_at + timedelta(days=20))
+    assert "perennial_serving_newest_row_age_seconds 1.728e+06" in metrics.text().decode()
+    write_report(shop.ws, report)
+    told = {one.name: one.samples[0].value for one in serving_metrics([shop.ws], "test", report.at) if one.samples}
+    assert told["perennial_serving_newest_row_timestamp_seconds"] == report.newest_row_at.timestamp()
 
 
 def test_a_new_release_is_swapped_in_and_a_rollback_needs_no_loading(shop: Shop, log: Kept) -> None:
@@ -109,6 +133,47 @@ def test_a_version_whose_query_does_not_give_what_it_asks_for_is_refused(shop: S
     shop.record(planted)
     shop.serve(shop.register(planted))
     assert "basket" in until(60, lambda: replica.report().refused.get("release/1"))
+
+
+def asking(shop: Shop, query: str) -> Trained:
+    """Register a model of another features query."""
+    digest = digest_bytes(query.encode())
+    shop.ws.store.put(f"queries/{digest}.sql", query.encode())
+    planted = shop.keep(FLIPPED).model_copy(update={"query": digest, "key": "another-query"})
+    shop.record(planted)
+    return shop.register(planted)
+
+
+@pytest.mark.parametrize(
+    ("price", "why"),
+    [("1 + (SELECT count(*) FROM information_schema.tables)", "tables"), ("o.event_time", "must be a number")],
+)
+def test_a_release_whose_query_cannot_answer_requests_is_refused_and_taken_back(
+    shop: Shop, replica: Replica, price: str, why: str
+) -> None:
+    judged(shop.ws, 1, shop.trained.model)
+    shop.serve(shop.trained)
+    until(60, serves(replica, 1))
+    shop.record(ReleaseServed(release=1, answers=50, replicas=("a",)))
+    shop.serve(asking(shop, features_sql().replace("o.price", f"{price} AS price")))
+    assert why in until(60, lambda: replica.report().refused.get("release/2"))
+    assert replica.report().waiting == {}
+    at = now()
+    for second in range(LOOKS):
+        write_report(shop.ws, replica.report().model_copy(update={"at": at + timedelta(seconds=second)}))
+        entry = guard(shop.ws, at + timedelta(seconds=second))
+    assert entry and isinstance(entry.record, Released) and entry.record.withdraws == 2
+    until(60, serves(replica, 3))
+
+
+def test_a_query_that_memory_is_wanting_for_speaks_against_no_version(shop: Shop, log: Kept) -> None:
+    shop.serve(shop.trained)
+    settings = shop.ws.settings.model_copy(update={"memory_limit": "100KB"})
+    replica = Replica(Workspace(shop.ws.use_case, settings), log)
+    replica.start()
+    assert "Out of Memory" in until(60, lambda: replica.report().waiting.get("release/1"))
+    assert replica.report().refused == {}
+    replica.stop()
 
 
 def test_at_the_start_an_older_release_is_better_than_none(shop: Shop, replica: Replica) -> None:

@@ -37,6 +37,7 @@ def test_a_store_that_hangs_keeps_the_replica_from_no_end(monkeypatch: pytest.Mo
     reporter.stop(farewell=True)
     assert not answering.is_set()
     answering.set()
+    reporter._thread.join()
 
 
 def test_the_last_report_says_farewell(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ metrics.request("/predict", 200, 0.01, "1")
 metrics.refused("invalid")
 metrics.unknown({"channel": 1})
 metrics.batch(2)
-report = Report(replica="a", address="", started_at=now, at=now, release=1, features_at=now)
+report = Report(replica="a", address="", started_at=now, at=now, release=1, features_at=now, newest_row_at=now)
 metrics.replica(report, True, 0.5, 0, now)
 if sys.argv[1:]:
     sys.stdout.buffer.write(metrics.text())
@@ -45,7 +45,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """What `perennial metrics` answers of a use case with a service, its server apart."""
     ws = make_use_case(tmp_path_factory.mktemp("shop"), rows=5, changes={"serving": {}})
     deliver(ws, "2024-01")
-    write_report(ws, Report(replica="a", address="", started_at=NOW, at=NOW, release=1, features_at=NOW))
+    known = {"features_at": NOW, "newest_row_at": NOW}
+    write_report(ws, Report(replica="a", address="", started_at=NOW, at=NOW, release=1, **known))
 
     class Journals(Collector):
         def collect(self):

@@ -93,6 +93,29 @@ def test_a_corrected_delivery_is_no_leak(tmp_path: Path):
     assert audit(ws, MONTHS, moment("2024-04-01")).answer is Answer.PASS
 
 
+def test_what_rests_on_other_rows_of_its_moment_fails_where_requests_are_answered(tmp_path: Path):
+    batch, online = open_crowded(tmp_path / "batch"), open_crowded(tmp_path / "online", serving={})
+    alone = "max(o.price) OVER (PARTITION BY o.order_id)"
+    assert audit_of(batch, "count(*) OVER (PARTITION BY o.event_time)").answer is Answer.PASS
+    assert audit_of(online, alone).answer is Answer.PASS
+    verdict = audit_of(online, "count(*) OVER (PARTITION BY o.event_time)")
+    assert verdict.answer is Answer.FAIL
+    assert verdict.numbers["differs:suspect"] == 1
+    assert "`suspect` differs in 1 of 1 rows when others of their moment are left out" in verdict.reasons[0]
+
+
+def open_crowded(folder: Path, **changes: Any) -> Workspace:
+    """Every order of January has another of the same moment."""
+    ws = make_use_case(folder, rows=20, months=["2024-01", "2024-02"], changes=changes)
+    for source in ("orders", "outcomes"):
+        path = ws.use_case.folder / "deliveries" / f"{source}-2024-01.csv"
+        head, *rows = path.read_text().splitlines()
+        twins = [one.replace('"2024-01-', '"2024-01-twin-', 1) for one in rows]
+        path.write_text("\n".join([head, *rows, *twins]))
+    deliver(ws, "2024-01", "2024-02")
+    return ws
+
+
 def test_the_seed_decides_which_moments_are_drawn(tmp_path: Path):
     ws = open_delivered(tmp_path, leak=True)
     first, again = audit(ws, MONTHS, AS_OF, seed=1), audit(ws, MONTHS, AS_OF, seed=1)

@@ -56,6 +56,27 @@ def test_online_features_are_those_of_training_row_by_row_and_together(ws: Works
     np.testing.assert_array_equal(together.matrix[:5], np.concatenate([one.matrix for one in alone]))
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "(WITH x AS (SELECT *, price * 2 AS twice FROM observations) SELECT * FROM x) o LEFT JOIN shops s USING (shop)",
+        "Asked o LEFT JOIN sizes s ON s.shop = o.shop",
+        "asked o LEFT JOIN Shops s USING (shop), (WITH best AS (SELECT max(size) AS m FROM SHOPS) SELECT m FROM best)",
+    ],
+)
+def test_names_of_any_case_and_expressions_in_expressions_mean_the_same(
+    ws: Workspace, offline: dict[str, Any], source: str
+):
+    query = (
+        "WITH Sizes AS (SELECT * FROM shops), asked AS (SELECT *, price * 2 AS twice FROM Observations) "
+        f"SELECT o.order_id, o.event_time, o.twice, s.size FROM {source}"
+    )
+    rows = [asked(one) for one in offline.values()]
+    with OnlineFeatures(ws, FEBRUARY.end, query) as online:
+        found = online.run(rows)
+    assert found == [(one["price"] * 2, one["features"]["shop_size"]) for one in offline.values()]
+
+
 def test_the_matrix_is_coded_as_for_training(ws: Workspace):
     rows = [
         {"order_id": "x", "ordered_at": AS_OF, "price": 3.5, "channel": "web", "shop": "celle"},

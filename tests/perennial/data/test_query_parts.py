@@ -51,6 +51,34 @@ def test_a_reference_is_its_whole_expression(engine: Engine):
     assert engine.table(parts.references["steps"])["n"].to_pylist() == [1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    ("query", "references", "tables"),
+    [
+        (
+            "WITH Rates AS (SELECT * FROM Labels) SELECT * FROM observations, rates, SHOPS",
+            ["rates"],
+            {"rates", "shops"},
+        ),
+        ("SELECT * FROM (WITH x AS (SELECT * FROM observations) SELECT * FROM X) o", [], set()),
+        ("SELECT (WITH x AS (SELECT * FROM labels) SELECT max(label) FROM x) FROM observations", [], {"labels"}),
+        ("SELECT (WITH shops AS (SELECT * FROM shops) SELECT 1 FROM shops) FROM observations", [], {"shops"}),
+        ("WITH shops AS (SELECT * FROM observations JOIN shops USING (shop)) SELECT * FROM shops", [], {"shops"}),
+        (
+            "WITH RECURSIVE s(n) AS (SELECT 1 FROM observations UNION ALL SELECT n + 1 FROM S, shops) SELECT * FROM s",
+            [],
+            {"shops"},
+        ),
+        ("SELECT * FROM observations, (WITH x AS (SELECT 1) SELECT * FROM x) a, x", [], {"x"}),
+    ],
+)
+def test_what_the_request_reads_is_told_from_what_it_calls_so_itself(
+    engine: Engine, query: str, references: list[str], tables: set[str]
+):
+    parts = split(engine, query)
+    assert [*parts.references] == references
+    assert parts.tables == tables
+
+
 def test_something_else_than_a_select_is_refused(engine: Engine):
     with pytest.raises(QueryFailed, match="no SELECT"):
         split(engine, "DROP TABLE shops")

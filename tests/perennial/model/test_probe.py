@@ -1,6 +1,7 @@
 """A model that crashes, hangs, swells or answers wrongly is found out in a child, and the parent lives."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 import xgboost
 
+from perennial.model.encoding import Encoder, Matrix
 from perennial.model.probe import NotProbed, ask, probe_model
 from perennial.records import Answer
 from perennial.store import Store
-from tests.model_builders import forge, make_artifact
+from tests.model_builders import ENCODER, forge, make_artifact
 
 
 def with_tree(data: bytes, **changes: Any) -> bytes:
@@ -70,6 +72,24 @@ def test_a_model_that_answers_otherwise_fails_with_the_count(tmp_path: Path) -> 
 def test_a_model_whose_answers_are_not_finite_fails(tmp_path: Path) -> None:
     store, digest = make_artifact(tmp_path, "majority")
     assert "not finite" in ask(store, forge(store, digest, {"model.json": lambda _: b'{"value":NaN}'})).reasons[0]
+
+
+@pytest.mark.parametrize("blind", [0, 1])
+def test_features_of_requests_that_are_coded_otherwise_fail_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blind: int
+) -> None:
+    def encode(encoder: Encoder, rows: Sequence[Sequence[Any]]) -> Matrix:
+        matrix = encode_plainly(encoder, rows)
+        matrix[:, blind] = np.nan_to_num(matrix[:, blind])
+        return matrix
+
+    encode_plainly = Encoder.encode
+    store, digest = make_artifact(tmp_path)
+    assert ask(store, digest).answer is Answer.PASS
+    monkeypatch.setattr(Encoder, "encode", encode)
+    verdict = ask(store, digest)
+    assert verdict.answer is Answer.FAIL
+    assert verdict.reasons[0].startswith(f"Of requests `{ENCODER.features[blind]}` is coded otherwise")
 
 
 def test_a_model_without_questions_fails(tmp_path: Path) -> None:

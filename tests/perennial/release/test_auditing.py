@@ -4,8 +4,12 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
+import pytest
+
 from perennial.data.online import OnlineFeatures
 from perennial.model.artifact import load_model
+from perennial.model.encoding import Encoder, Matrix
 from perennial.records import Answer
 from perennial.release.answer_rows import segment_path, write_segment
 from perennial.release.answers import collect_answers
@@ -31,14 +35,21 @@ def answered(
     """Answer some requests as a replica does that follows the journal, log the answers and collect them."""
     ws = audited(shop.ws, 1.0)
     with OnlineFeatures(ws, APRIL) as online:
-        query = online.prepared(load_model(ws.store, shop.trained.model).encoder)
-        given = query.ask(rows).dicts()
+        model = load_model(ws.store, shop.trained.model)
+        asked = online.prepared(model.encoder).ask(rows)
         reference = online.reference
+    given, scores = asked.dicts(), model.fitted.scores(asked.matrix).tolist()
     for one in given:
         spoil(one)
     logged = [
         {"row": row, "features": features, "prediction_id": f"{number}-{place}/0", "features_digest": reference}
-        | {"request_id": f"{number}-{place}", "predicted_at": APRIL, "model_version": 1, "release": 1, "score": 0.5}
+        | {
+            "request_id": f"{number}-{place}",
+            "predicted_at": APRIL,
+            "model_version": 1,
+            "release": 1,
+            "score": scores[place],
+        }
         | {"arm": "champion", "rollout": None, "shadow_score": None, "shadow_version": None}
         for place, (row, features) in enumerate(zip(rows, given, strict=True))
     ]
@@ -83,6 +94,29 @@ def test_a_difference_fails_and_names_feature_and_answer(shop: Shop) -> None:
     assert [name for name in record.verdict.numbers if name.startswith("differs:")] == ["differs:known_rate"]
     assert "`known_rate`" in record.verdict.reasons[0]
     assert "`1-0/0`" in record.verdict.reasons[0]
+
+
+def test_a_score_that_the_model_does_not_give_such_features_fails(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def encode(encoder: Encoder, rows: Sequence[Sequence[Any]]) -> Matrix:
+        return np.nan_to_num(encode_plainly(encoder, rows))
+
+    encode_plainly = Encoder.encode
+    monkeypatch.setattr(Encoder, "encode", encode)
+    record = audit_answers(answered(shop, [request("a"), request("b", channel="unheard of")]), JUNE)
+    assert record is not None
+    assert record.verdict.answer is Answer.FAIL
+    assert {name: one for name, one in record.verdict.numbers.items() if "differs" in name} == {"differs:score": 1}
+    assert "`score` differs in 1 of 2 answers" in record.verdict.reasons[0]
+    assert "`1-1/0`" in record.verdict.reasons[0]
+
+
+def test_a_model_that_is_gone_is_inconclusive_and_told(shop: Shop) -> None:
+    ws = answered(shop, [request("a")])
+    ws.store.delete(f"models/{shop.trained.model}/manifest.json")
+    record = audit_answers(ws, JUNE)
+    assert record is not None
+    assert (record.verdict.answer, record.rows) == (Answer.INCONCLUSIVE, 0)
+    assert "`manifest.json` does not exist" in record.verdict.reasons[0]
 
 
 def test_a_feature_that_was_not_scored_is_a_difference(shop: Shop) -> None:

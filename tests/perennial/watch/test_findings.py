@@ -188,6 +188,7 @@ def test_categories_are_the_contract_that_automations_match_on() -> None:
         "constant-column",
         "new-category",
         "feature-drift",
+        "online-features",
         "score-drift",
         "performance-degraded",
         "labels-missing",

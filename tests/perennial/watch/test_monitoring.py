@@ -28,6 +28,7 @@ from perennial.watch.policy import record_decision
 from perennial.watch.report import draw
 from perennial.workspace import Workspace
 from tests.builders import MONTHS, deliver, features_sql, make_use_case, moment, write_month
+from tests.perennial.release.trials import collect, known_features
 
 APRIL = Period.parse("2024-04")
 LATER = moment("2024-05-20")
@@ -209,6 +210,34 @@ def test_a_shop_that_nobody_knew_is_a_new_category_and_its_size_is_missing(copie
     found = {(one.category, one.subject): one for one in measure(ws, APRIL, APRIL.end).findings}
     assert found["constant-column", "shop_size"].level is Level.ALERT
     assert ("constant-column", "shop") in found
+
+
+def test_a_feature_that_only_requests_lack_is_found_and_nothing_is_trained_for_it(copies: Copies) -> None:
+    ws = copies()
+    rows = known_features(ws, [*ws.state().features][-1])
+    for one in rows:
+        one["features"] |= {"known_rate": None}
+    collect(ws, "online.other", [{**one, "version": 2} for one in rows], moment("2024-04-02"))
+    collect(ws, "online.a", rows[:150], moment("2024-04-20"))
+    deliver(ws, "2024-04")
+    predict(ws, APRIL, APRIL.end)
+    measured = measure(ws, APRIL, APRIL.end)
+    (found,) = [one for one in measured.findings if one.category == Category.ONLINE_FEATURES]
+    assert (found.subject, found.level) == ("known_rate", Level.ALERT)
+    assert found.summary == "In requests `known_rate` has no value in all 150 rows."
+    assert "known_rate" not in record_decision(ws, APRIL, APRIL.end).reasons[0]
+
+
+def test_what_the_rows_of_the_period_lack_too_is_told_once(copies: Copies) -> None:
+    ws = copies()
+    _change(ws, lambda orders: orders.set_column(4, "shop", [["essen"] * orders.num_rows]))
+    rows = known_features(ws, [*ws.state().features][-1])
+    for one in rows:
+        one["features"] |= {"shop": "essen", "shop_size": None}
+    collect(ws, "online.a", rows, moment("2024-04-20"))
+    deliver(ws, "2024-04")
+    predict(ws, APRIL, APRIL.end)
+    assert Category.ONLINE_FEATURES not in categories(measure(ws, APRIL, APRIL.end))
 
 
 def test_labels_that_never_come_are_missed_and_performance_stays_unknown(copies: Copies) -> None:
