@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 
 from perennial.errors import Transient
 from perennial.hosted import Hosting, HostingAdvanced, HostingEnded, Hostings, HostingStarted, hostings
+from perennial.hosting.applying import apply_whole
 from perennial.hosting.cluster import Cluster
 from perennial.hosting.condition import Condition, condition
 from perennial.hosting.decision import decide_hosting, gather
-from perennial.hosting.errors import FieldConflict, NotHosted, Superseded
+from perennial.hosting.errors import NotHosted, Superseded
 from perennial.hosting.manifests import (
     HOSTING,
     Canary,
@@ -175,13 +176,7 @@ class Follower:
 
     def _apply(self, objects: Sequence[Object]) -> list[str]:
         """Apply all objects, delete what is left of another phase, and tell what somebody else had changed."""
-        mended = []
-        for one in objects:
-            try:
-                self._cluster.apply(one)
-            except FieldConflict as conflict:
-                self._cluster.apply(one, force=True)
-                mended.append(f"{conflict} It is as declared again.")
+        mended = [told for one in objects for told in apply_whole(self._cluster, one)]
         for kind, name in leftovers(self._promise.slug, objects):
             self._remove(kind, name)
         return mended

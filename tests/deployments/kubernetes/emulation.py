@@ -22,7 +22,7 @@ import kubernetes_validate
 import yaml
 
 from tests.deployments.kubernetes.access import Account, verb_of
-from tests.deployments.kubernetes.fields import Conflicting, Owners, merged
+from tests.deployments.kubernetes.fields import Conflicting, Owners, merged, replaced
 
 Object = dict[str, Any]
 Place = tuple[str, str, str]
@@ -110,10 +110,12 @@ class Api:
         with self.changed:
             before = self.objects.get(place)
             made = self._with_meta(place, one, before)
+            owners = self.owners.setdefault(place, Owners())
+            if before is not None and manager:
+                owners.update(before, made, manager)
+            made["metadata"]["managedFields"] = owners.told()
             if before is not None and _comparable(before) == _comparable(made):
                 return before
-            if before is not None and manager:
-                self.owners.setdefault(place, Owners()).update(before, made, manager)
             self._store(place, made, "ADDED" if before is None else "MODIFIED")
             return made
 
@@ -319,7 +321,8 @@ class _Handler(BaseHTTPRequestHandler):
             if method == "DELETE":
                 return 200, api.delete(place)
             if method == "PATCH":
-                return 200, api.put(place, merged(live, body), manager)
+                is_json = "json-patch" in self.headers["Content-Type"]
+                return 200, api.put(place, (replaced if is_json else merged)(live, body), manager)
             if method == "PUT":
                 if (
                     body["metadata"].get("resourceVersion", live["metadata"]["resourceVersion"])

@@ -18,7 +18,9 @@ from perennial.hosted import hostings
 from perennial.hosting.cluster import Cluster
 from perennial.hosting.errors import ClusterAway, ClusterRefused, NotHosted, Superseded
 from perennial.hosting.following import READY_WITHIN
+from perennial.release.releases import next_release
 from perennial.values import Answer, Verdict
+from perennial.workspace import Workspace
 from tests.deployments.kubernetes.controller import is_ready
 from tests.deployments.kubernetes.emulation import Api
 from tests.deployments.kubernetes.world import (
@@ -151,6 +153,20 @@ def test_what_was_taken_back_is_not_tried_again(direct: World) -> None:
     assert direct.host("better").verdict.answer is Answer.PASS
 
 
+def test_a_release_names_the_image_that_runs_and_not_one_that_was_taken_back(direct: World) -> None:
+    pinned = direct.ws.settings.model_copy(update={"serving_image": f"{IMAGES}:crashing", "work_pool": "kubernetes"})
+
+    def image() -> str | None:
+        ws = Workspace(direct.ws.use_case, pinned)
+        return next_release(ws, ws.journal.entries(), "0" * 64, 2, "Better.").image
+
+    assert image() == f"{IMAGES}:crashing", "nothing else is known yet"
+    direct.host("good")
+    with pytest.raises(NotHosted):
+        direct.host("crashing")
+    assert image() == f"{IMAGES}:good"
+
+
 def test_a_canary_gets_its_shares_by_the_verdict_and_then_everything(trying: World) -> None:
     follower, shares = trying.follower("better"), list[int]()
 
@@ -281,6 +297,40 @@ def test_a_manual_edit_is_told_and_taken_back(direct: World) -> None:
     direct.host("good")
     assert any("changed by somebody else" in told and "kubectl-edit" in told for told in direct.told)
     assert direct.image() == "good"
+
+
+SIDECAR = {"name": "sidecar", "image": "by:hand"}
+VARIABLE = {"name": "PERENNIAL_SERVING_RATE_OF_MINE", "value": "1"}
+ADDED: dict[str, dict[str, object]] = {
+    "containers[sidecar]": {"containers": [SIDECAR]},
+    "containers[serving].env[PERENNIAL_SERVING_RATE_OF_MINE]": {"containers": [{"name": "serving", "env": [VARIABLE]}]},
+    "initContainers": {"initContainers": [SIDECAR]},
+    "volumes[more]": {"volumes": [{"name": "more", "emptyDir": {}}]},
+    "hostNetwork": {"hostNetwork": True},
+}
+ON = {"initContainers": emulated}  # which admission refuses to the account that the tests have on a real cluster
+
+
+@pytest.mark.parametrize("what", [pytest.param(one, marks=ON.get(one, ())) for one in ADDED])
+def test_what_is_added_by_hand_is_told_and_taken_out(direct: World, what: str) -> None:
+    """No field of ours is changed by it, so that a cluster sees no conflict."""
+    direct.host("good")
+    before = direct.pod()
+    edit(direct, {"spec": {"template": {"spec": ADDED[what]}}})
+    assert direct.pod() != before
+    direct.host("good")
+    assert [one for one in direct.told if "by somebody else" in one and f"`kubectl-edit` added `{what}" in one]
+    assert direct.pod() == before
+    assert direct.host("good").mended == []
+
+
+def test_what_is_written_on_a_deployment_and_not_run_may_stay(direct: World) -> None:
+    """As `kubectl rollout restart` does."""
+    direct.host("good")
+    edit(direct, {"spec": {"template": {"metadata": {"annotations": {"restartedAt": "now"}}}}})
+    assert direct.host("good").mended == []
+    found = direct.deployment()
+    assert found and found["spec"]["template"]["metadata"]["annotations"] == {"restartedAt": "now"}
 
 
 @emulated

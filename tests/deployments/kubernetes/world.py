@@ -87,6 +87,13 @@ class World:
         image: str = found["spec"]["template"]["spec"]["containers"][0]["image"]
         return image.rpartition(":")[2]
 
+    def pod(self) -> Object:
+        """What a pod of the service is to be."""
+        found = self.deployment()
+        assert found
+        spec: Object = found["spec"]["template"]["spec"]
+        return spec
+
     def pods(self) -> list[Object]:
         items: list[Object] = self.cluster.list("Pod", LABELS)["items"]
         return [one for one in items if "deletionTimestamp" not in one["metadata"]]
