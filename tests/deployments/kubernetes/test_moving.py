@@ -16,7 +16,6 @@ from perennial.hosting.manifests import Track, read_template, service_objects
 from perennial.hosting.promise import REGION, SECRETS, namespace_of, promise_of
 from perennial.release.releases import next_release
 from perennial.settings import Settings
-from perennial.state import State
 from perennial.workspace import Workspace
 from serving.app import build_app
 from serving.replica import Replica
@@ -170,7 +169,7 @@ def test_the_release_has_the_image_that_containers_run(ws: Workspace) -> None:
 
 
 def released_image(ws: Workspace) -> str | None:
-    return next_release(ws, State(), "0" * 64, 1, "The first.").image
+    return next_release(ws, (), "0" * 64, 1, "The first.").image
 
 
 def test_every_probe_asks_the_same(ws: Workspace) -> None:
