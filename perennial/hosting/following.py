@@ -205,7 +205,7 @@ class Follower:
         self._version = listed["metadata"].get("resourceVersion", "")
         if deployment is None or _hosting(deployment["spec"]["template"]) != str(number):
             return Condition(Answer.INCONCLUSIVE, f"There is no Deployment `{name}` of hosting {number} yet.")
-        pods = [one for one in listed["items"] if _hosting(one) == str(number)]
+        pods = [one for one in listed["items"] if _hosting(one) == str(number) and not _is_ending(one)]
         return condition(deployment, pods, now, self._promise.replicas if name == self._promise.slug else 0)
 
     def _look_at_current(self, found: Hostings, mended: list[str], now: datetime) -> Hosted:
@@ -285,3 +285,7 @@ def follow(
 def _hosting(labelled: Object) -> str:
     found: str = labelled["metadata"].get("labels", {}).get(HOSTING, "")
     return found
+
+
+def _is_ending(pod: Object) -> bool:
+    return "deletionTimestamp" in pod["metadata"]

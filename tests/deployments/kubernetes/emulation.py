@@ -85,6 +85,8 @@ class Api:
     """What an image does from now on, in place of what its name says."""
     logs: dict[str, str] = field(default_factory=dict)
     """By pod."""
+    grace: float = 0
+    """Seconds that a pod takes to end, in which it is still listed."""
 
     def fail(self, method: str, plural: str, code: int, times: int = 1, retry_after: str = "") -> Fault:
         """Let the next requests of a method about a kind fail."""

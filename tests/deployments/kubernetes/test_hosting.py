@@ -32,6 +32,7 @@ from tests.deployments.kubernetes.world import (
     World,
     backends,
     configuration,
+    shop,
     traffic,
     watching,
     world,
@@ -151,6 +152,29 @@ def test_what_was_taken_back_is_not_tried_again(direct: World) -> None:
         direct.host("crashing")
     assert len(direct.ws.journal.entries()) == entries
     assert direct.host("better").verdict.answer is Answer.PASS
+
+
+@emulated
+def test_pods_that_are_ending_are_not_held_against_what_comes_after_them(direct: World, tmp_path: Path) -> None:
+    """Another journal counts anew, so that what is left of the first 1 is labelled as the second is."""
+    direct.api.grace = 3600
+    with pytest.raises(NotHosted, match="crashes again and again"):
+        direct.host("crashing")
+    ending = direct.cluster.list("Pod", {})["items"]
+    assert ending and direct.pods() == []
+    direct.ws = shop(tmp_path / "other", "direct")
+    direct.api.behaviours[f"{IMAGES}:good"] = "never-ready"
+    assert direct.follower("good").step(direct.clock()).verdict.answer is Answer.INCONCLUSIVE
+    direct.api.behaviours.clear()
+    assert direct.host("good").verdict.answer is Answer.PASS
+
+
+@emulated
+def test_a_cluster_is_clean_when_no_pod_is_left(direct: World) -> None:
+    direct.host("good")
+    direct.api.grace = 0.5
+    direct.clean()
+    assert direct.api.names("pods") == []
 
 
 def test_a_release_names_the_image_that_runs_and_not_one_that_was_taken_back(direct: World) -> None:

@@ -117,9 +117,11 @@ class World:
         return [one.kind.removeprefix("hosting.") for one in self.records()]
 
     def clean(self) -> None:
+        """Take everything away, and return when also the last pod has ended."""
         for kind in KINDS:
             for one in self.cluster.list(kind, LABELS)["items"]:
                 self.cluster.delete(kind, one["metadata"]["name"])
+        assert until(PATIENCE, lambda: not self.cluster.list("Pod", LABELS)["items"])
 
 
 def backends(route: Object | None) -> list[Object]:
