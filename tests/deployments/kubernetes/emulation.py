@@ -78,6 +78,8 @@ class Api:
     changed: threading.Condition = field(default_factory=lambda: threading.Condition(threading.RLock()))
     faults: list[Fault] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
+    rights: set[tuple[str, str]] = field(default_factory=set)
+    """Verbs and resources that were asked for and allowed."""
     watches: int = 0
     is_dropping: bool = False
     """Whether watches break off at once."""
@@ -301,6 +303,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.account.may(verb, KINDS[plural][0], resource, namespace):
             where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
             raise Refused(403, "Forbidden", f'"{self.account.name}" cannot {verb} resource "{resource}" {where}')
+        with self.api.changed:
+            self.api.rights.add((verb, resource))
 
     def _one(self, method: str, place: Place, query: dict[str, str], body: Object) -> tuple[int, Object]:
         api = self.api

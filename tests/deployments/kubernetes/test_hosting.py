@@ -25,6 +25,7 @@ from tests.deployments.kubernetes.controller import is_ready
 from tests.deployments.kubernetes.emulation import Api
 from tests.deployments.kubernetes.world import (
     CONTEXT,
+    DEPLOYER,
     IMAGES,
     PATIENCE,
     SLUG,
@@ -549,6 +550,14 @@ def test_a_cluster_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("perennial.hosting.cluster.TRIES", 2)
     with Cluster("perennial-test", configuration("http://127.0.0.1:9")) as cluster, pytest.raises(ClusterAway):
         cluster.get("Deployment", SLUG)
+
+
+@emulated
+def test_the_account_may_what_hosting_asks_for_and_no_more(direct: World) -> None:
+    """Everything is made, looked at, waited for and taken away again."""
+    with pytest.raises(NotHosted, match="crashes again and again"):
+        direct.host("crashing", serving_gateway="gateways/public")
+    assert direct.api.rights == DEPLOYER.rights
 
 
 def test_a_start_is_decided_once(trying: World) -> None:

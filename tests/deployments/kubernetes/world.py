@@ -18,7 +18,7 @@ import yaml
 
 from perennial.hosting.cluster import Cluster
 from perennial.hosting.following import Follower, Hosted, follow
-from perennial.hosting.manifests import read_template
+from perennial.hosting.manifests import leftovers, read_template
 from perennial.hosting.promise import promise_of
 from perennial.records import Released
 from perennial.release.reports import Counts, Report, write_report
@@ -37,7 +37,7 @@ PATIENCE = 180 if CONTEXT else 60
 IMAGES = os.environ.get("PERENNIAL_TEST_IMAGES", "registry.example.org/stand-in")
 SLUG = "shop-returns"
 LABELS = {"app.kubernetes.io/name": SLUG}
-KINDS = ("HorizontalPodAutoscaler", "Deployment", "Service", "PodDisruptionBudget")
+DEPLOYER = Account("perennial-deploy", NAMESPACE)
 STEPS = (0.25, 0.5)
 T = TypeVar("T")
 
@@ -118,9 +118,8 @@ class World:
 
     def clean(self) -> None:
         """Take everything away, and return when also the last pod has ended."""
-        for kind in KINDS:
-            for one in self.cluster.list(kind, LABELS)["items"]:
-                self.cluster.delete(kind, one["metadata"]["name"])
+        for kind, name in leftovers(SLUG, ()):
+            self.cluster.delete(kind, name)
         assert until(PATIENCE, lambda: not self.cluster.list("Pod", LABELS)["items"])
 
 
@@ -150,9 +149,8 @@ def world(folder: Path, rollout: str = "direct") -> Iterator[World]:
             made.clean()
             yield made
         return
-    account = Account("perennial-deploy", NAMESPACE)
     with (
-        running_api(account) as (api, address),
+        running_api(DEPLOYER) as (api, address),
         controlling(api),
         Cluster(NAMESPACE, configuration(address)) as cluster,
     ):
