@@ -55,7 +55,7 @@ def _of_pods(entry: Object) -> Object:
 
 
 def _beyond(theirs: Object, ours: Object, place: str = "") -> Iterator[str]:
-    for key in theirs.keys() - {"."}:
+    for key in sorted(theirs.keys() - {"."}):
         here = f"{place}{_word(key)}".lstrip(".")
         if key in ours:
             yield from _beyond(theirs[key], ours[key], here)

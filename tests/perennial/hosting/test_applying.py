@@ -27,12 +27,8 @@ def test_what_is_beyond_ours_is_named_once_and_by_whom() -> None:
     scaler = {"manager": "scaler", "operation": "Update", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
     entries = [owned("perennial", "Apply", OURS), owned("kubectl-edit", "Update", THEIRS), scaler]
     found = added({"metadata": {"managedFields": entries}})
-    assert {who for who, _ in found} == {"kubectl-edit"}
-    assert {what for _, what in found} == {
-        "`containers[serving].ports`",
-        "`containers[sidecar]`",
-        "`hostNetwork`",
-    }
+    added_by_hand = ("`containers[serving].ports`", "`containers[sidecar]`", "`hostNetwork`")
+    assert found == [("kubectl-edit", what) for what in added_by_hand]
 
 
 def test_what_is_left_of_our_own_repair_is_ours() -> None:
