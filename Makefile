@@ -56,7 +56,7 @@ check: setup lint ## Lint, types and architecture
 lint: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/hadolint $$(git ls-files '*Dockerfile')
 
 bench: setup ## Compare the flows with a flat script, and measure 10 million rows
 	@$(BIN)/python tests/benchmarks/bench.py

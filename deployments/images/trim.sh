@@ -7,7 +7,7 @@
 #   trim --base         the base image: pip, package lists, manuals, and what of the standard library is for developers
 set -eu
 
-compile() { python3 -m compileall -q -j 0 -f --invalidation-mode unchecked-hash "$1" || true; }
+compile() { python3 -m compileall -q -j 0 -f --invalidation-mode unchecked-hash "$1"; }
 date_all() {
   find "$1" -xdev \( -path /proc -o -path /sys -o -path /dev \) -prune -o \
     -exec touch --no-dereference --date=@315532800 {} +

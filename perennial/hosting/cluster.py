@@ -106,6 +106,15 @@ class Cluster:
         made: Object = self._wait(self._ask("PATCH", path, query, one, "application/apply-patch+yaml"))
         return made
 
+    def reset_pods(self, deployment: Object) -> Object:
+        """Let the pods of a Deployment be as they are written, without what anybody added to them."""
+        path = self._path(deployment["kind"], deployment["metadata"]["name"])
+        pods = deployment["spec"]["template"]["spec"]
+        change = [{"op": "replace", "path": "/spec/template/spec", "value": pods}]
+        query = {"fieldManager": MANAGER, "fieldValidation": "Strict"}
+        made: Object = self._wait(self._ask("PATCH", path, query, change, "application/json-patch+json"))
+        return made
+
     def delete(self, kind: str, name: str) -> bool:
         """Delete an object if it is there; its pods end by their grace."""
         body = {"propagationPolicy": "Background"}

@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 
 from perennial.errors import Transient
 from perennial.hosted import Hosting, HostingAdvanced, HostingEnded, Hostings, HostingStarted, hostings
+from perennial.hosting.applying import apply_whole
 from perennial.hosting.cluster import Cluster
 from perennial.hosting.condition import Condition, condition
 from perennial.hosting.decision import decide_hosting, gather
-from perennial.hosting.errors import FieldConflict, NotHosted, Superseded
+from perennial.hosting.errors import NotHosted, Superseded
 from perennial.hosting.manifests import (
     HOSTING,
     Canary,
@@ -175,13 +176,7 @@ class Follower:
 
     def _apply(self, objects: Sequence[Object]) -> list[str]:
         """Apply all objects, delete what is left of another phase, and tell what somebody else had changed."""
-        mended = []
-        for one in objects:
-            try:
-                self._cluster.apply(one)
-            except FieldConflict as conflict:
-                self._cluster.apply(one, force=True)
-                mended.append(f"{conflict} It is as declared again.")
+        mended = [told for one in objects for told in apply_whole(self._cluster, one)]
         for kind, name in leftovers(self._promise.slug, objects):
             self._remove(kind, name)
         return mended
@@ -210,7 +205,7 @@ class Follower:
         self._version = listed["metadata"].get("resourceVersion", "")
         if deployment is None or _hosting(deployment["spec"]["template"]) != str(number):
             return Condition(Answer.INCONCLUSIVE, f"There is no Deployment `{name}` of hosting {number} yet.")
-        pods = [one for one in listed["items"] if _hosting(one) == str(number)]
+        pods = [one for one in listed["items"] if _hosting(one) == str(number) and not _is_ending(one)]
         return condition(deployment, pods, now, self._promise.replicas if name == self._promise.slug else 0)
 
     def _look_at_current(self, found: Hostings, mended: list[str], now: datetime) -> Hosted:
@@ -290,3 +285,7 @@ def follow(
 def _hosting(labelled: Object) -> str:
     found: str = labelled["metadata"].get("labels", {}).get(HOSTING, "")
     return found
+
+
+def _is_ending(pod: Object) -> bool:
+    return "deletionTimestamp" in pod["metadata"]

@@ -211,7 +211,7 @@ def _roll_back(view: View) -> Record | None:
     except NoWayBack:
         view.memory.no_way_back[view.champion.number] = view.now
         raise
-    return next_release(view.ws, view.state, target.model, target.version, why, withdraws=view.champion.number)
+    return next_release(view.ws, view.entries, target.model, target.version, why, withdraws=view.champion.number)
 
 
 def _require_blame(view: View, why: str) -> None:
@@ -251,7 +251,7 @@ def _move_rollout(view: View) -> Record | None:
         return RolloutAdvanced(number=started.number, step=rollout.step + 1, verdict=verdict)
     unseen = f" {NO_QUALITY}" if any(one.startswith(NO_QUALITY) for one in verdict.reasons) else ""
     why = f"It passed its {started.rollout}: {verdict.reasons[0]}{unseen} {_gate_said(view.state, started)}".rstrip()
-    return next_release(view.ws, view.state, started.model, started.version, why, rollout=started.number)
+    return next_release(view.ws, view.entries, started.model, started.version, why, rollout=started.number)
 
 
 def _gate_said(state: State, started: RolloutStarted) -> str:

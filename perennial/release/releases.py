@@ -3,10 +3,11 @@
 It judges nothing and scores nothing; whoever serves follows the newest release.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from perennial.errors import Permanent
+from perennial.hosted import hostings
 from perennial.model.probe import probe_model
 from perennial.records import Answer, Answered, Entry, Judged, Released
 from perennial.state import State, fold
@@ -53,7 +54,7 @@ def release(ws: Workspace, judged: Judged, as_of: datetime) -> Released:
         if release_of(judged, now) is not None:
             return None
         require_releasable(ws, judged, now, as_of)
-        return next_release(ws, now, judged.model, judged.version, judged.verdict.reasons[0])
+        return next_release(ws, entries, judged.model, judged.version, judged.verdict.reasons[0])
 
     ws.journal.decide(decision, as_of)
     released = release_of(judged, ws.state())
@@ -89,7 +90,7 @@ def rollback(ws: Workspace, reason: str, as_of: datetime) -> Released:
                 f"Release {withdrawn.number} of `{ws.use_case.slug}` came while another was being withdrawn. Nothing "
                 "was rolled back; look at the new champion first."
             )
-        return next_release(ws, now, target.model, target.version, reason, withdraws=withdrawn.number)
+        return next_release(ws, entries, target.model, target.version, reason, withdraws=withdrawn.number)
 
     ws.journal.decide(decision, as_of)
     released = _rollback_of(reason, as_of, ws.state())
@@ -242,7 +243,7 @@ def _served(ws: Workspace, state: State, by_hand: bool) -> set[int]:
 
 def next_release(
     ws: Workspace,
-    state: State,
+    entries: Sequence[Entry],
     model: str,
     version: int,
     reason: str,
@@ -250,7 +251,12 @@ def next_release(
     withdraws: int | None = None,
     rollout: int | None = None,
 ) -> Released:
-    """Return the record that makes a version the champion, in place of the present one."""
+    """Return the record that makes a version the champion, in place of the present one.
+
+    On a cluster it names the image that runs there by now: the newest that was asked for may be on trial, or condemned.
+    """
+    state = fold(entries)
+    hosted = hostings(entries).current if ws.settings.serves_on == "kubernetes" else None
     return Released(
         number=len(state.released) + 1,
         model=model,
@@ -259,5 +265,5 @@ def next_release(
         reason=reason,
         withdraws=withdraws,
         rollout=rollout,
-        image=ws.settings.serving_image or None,
+        image=hosted.image if hosted else ws.settings.serving_image or None,
     )

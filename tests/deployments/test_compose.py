@@ -14,6 +14,8 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from mlflow import environment_variables
+from mlflow.cli import server as mlflow_server
 from prefect.settings.legacy import _get_valid_setting_names
 from prefect.settings.models.root import Settings as PrefectSettings
 from typer.main import get_command
@@ -30,8 +32,9 @@ COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = {name: one for name, one in SERVICES.items() if "PERENNIAL_" in one["image"]}
 OBSERVED = ROOT / "deployments" / "observability"
+POOL = json.loads((ROOT / "deployments" / "work_pools" / "docker.json").read_text(encoding="utf-8"))
+PIDS = POOL["job_configuration"]["container_create_kwargs"]["pids_limit"]
 SECRETS = "deployments/compose/secrets/"
-MLFLOW_STARTED_BY = ROOT / "deployments" / "services" / "launches.py"
 
 
 def service(name: str) -> dict[str, Any]:
@@ -111,6 +114,7 @@ def test_a_service_has_no_rights_writes_only_where_it_must_and_is_bounded(name: 
     assert found.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "proxy" else [])
     assert found["security_opt"] == ["no-new-privileges:true"]
     assert re.fullmatch(r"\d+[mg]", found["mem_limit"]) and found["logging"]["options"]["max-size"]
+    assert found["pids_limit"] == PIDS * (4 if name == "worker" else 1), "a worker's runs are processes of its own"
     assert not {"privileged", "pid", "ipc", "devices", "network_mode"} & found.keys()
     assert not [one for one in found.get("volumes", []) if "docker.sock" in one]
     assert name not in OURS or found["tmpfs"][0].startswith("/tmp:size=")
@@ -129,11 +133,12 @@ def test_every_variable_is_one_that_its_program_reads(name: str) -> None:
 
 
 def known_variables() -> set[str]:
-    """Every variable that Prefect, Perennial, its service and our way to start MLflow read."""
+    """Every variable that Prefect, Perennial, its service and MLflow read, as they say themselves."""
     sources = [ROOT / "serving" / "settings.py", ROOT / "deployments" / "images" / "healthy.py"]
     ours = {one for path in sources for one in re.findall(r"PERENNIAL_[A-Z_]+", path.read_text(encoding="utf-8"))}
     fields = {f"PERENNIAL_{name.upper()}" for name in Settings.model_fields}
-    mlflow = set(re.findall(r"MLFLOW_[A-Z_]+", MLFLOW_STARTED_BY.read_text(encoding="utf-8")))
+    mlflow = {name for name in vars(environment_variables) if name.startswith("MLFLOW_")}
+    mlflow |= {option.envvar for option in mlflow_server.params if isinstance(option.envvar, str)}
     prefect = _get_valid_setting_names(PrefectSettings) | {"PREFECT_SERVER_ENCRYPTION_KEY"}  # read past its settings
     return ours | fields | mlflow | prefect
 
@@ -259,4 +264,5 @@ def test_secrets_are_made_once_and_all_of_them(tmp_path: Path) -> None:
 
 def test_secrets_are_in_no_commit_and_in_no_image() -> None:
     assert SECRETS in (ROOT / ".gitignore").read_text(encoding="utf-8").split()
-    assert SECRETS.rstrip("/") in (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    left_out = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    assert {SECRETS.rstrip("/"), "**/.env*", "**/*.pem", "**/*.key", "**/credentials*"} <= set(left_out)

@@ -96,7 +96,8 @@ def options_of(service: Mapping[str, Any], keys: Path) -> tuple[str, ...]:
     }
     there = [(name, os.path.expandvars(one.replace(":?}", "}"))) for name, one in told.items() if one is not None]
     keys.write_text("".join(f"{name}={one}\n" for name, one in there))
-    flags = {"user": "--user", "mem_limit": "--memory", "stop_grace_period": "--stop-timeout"}
+    flags = {"user": "--user", "mem_limit": "--memory", "pids_limit": "--pids-limit"}
+    flags |= {"stop_grace_period": "--stop-timeout"}
     given = [(flag, str(service[word]).removesuffix("s")) for word, flag in flags.items() if word in service]
     lists = {"tmpfs": "--tmpfs", "cap_drop": "--cap-drop", "cap_add": "--cap-add", "security_opt": "--security-opt"}
     given += [(flag, one) for word, flag in lists.items() for one in service.get(word, ())]

@@ -44,7 +44,8 @@ class Host:
         for other in _NAMES:
             text = text.replace({"prefect": "4200", "mlflow": "5000"}[other], str(self.ports[other]))
         found: dict[str, Any] = yaml.safe_load(text)["services"][name]
-        text = yaml.safe_dump(found).replace("8080", str(self.ports[name])).replace("0.0.0.0", "127.0.0.1")
+        text = yaml.safe_dump(found).replace("0.0.0.0", "127.0.0.1")
+        text = re.sub(r"\b(8080|9464)\b", str(self.ports[name]), text)
         own: dict[str, Any] = yaml.safe_load(text)
         own["environment"] |= {"PREFECT_WORKER_WEBSERVER_PORT": self.ports[name]}
         if name.startswith("serving"):  # the image says it for the port of the file
@@ -95,7 +96,7 @@ def one_host(folder: Path, images: dict[str, str]) -> Iterator[Host]:
         for name in ("prefect", "mlflow"):
             stack.enter_context(host.started(name))
         host.run("apply")
-        for name in ("worker", "serving-a"):
+        for name in ("worker", "serving-a", "metrics"):
             stack.enter_context(host.started(name))
         yield host
 

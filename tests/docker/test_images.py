@@ -34,6 +34,10 @@ PLANTED = (
     "use_cases/.env.local",
     "flows/.envrc",
     "serving/.perennial/keys.json",
+    "serving/server.pem",
+    "flows/private.key",
+    "use_cases/flight-delay/credentials",
+    "use_cases/credentials.json",
 )
 
 

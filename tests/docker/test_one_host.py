@@ -55,6 +55,12 @@ def test_the_service_answers_whoever_has_the_token(host: Host) -> None:
     assert json.loads(asked(host, "serving-a", "/version", token))["use_case"] == "flight-delay"
 
 
+def test_prometheus_is_told_of_the_server_and_of_the_use_case(host: Host) -> None:
+    told = asked(host, "metrics", "/metrics")
+    assert 'perennial_up{environment="prod"} 1.0' in told
+    assert re.search(r'^perennial_use_case_up\{.*"flight-delay".*\} 1\.0$', told, flags=re.M), told
+
+
 def test_no_secret_stands_in_the_settings_of_a_container(host: Host) -> None:
     secrets = [path.read_text().strip() for path in (host.folder / "secrets").iterdir()]
     assert len(secrets) == 10

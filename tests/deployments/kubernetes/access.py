@@ -26,6 +26,11 @@ class Account:
             for rule in _rules(self.name)
         )
 
+    @property
+    def rights(self) -> set[tuple[str, str]]:
+        """Verbs and resources that are granted."""
+        return {(verb, what) for rule in _rules(self.name) for verb in rule["verbs"] for what in rule["resources"]}
+
 
 @cache
 def _rules(account: str) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ class Controller:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._born: dict[str, float] = {}
+        self._ends: dict[str, float] = {}
 
     def turn(self) -> None:
         """Take one step with every Deployment."""
@@ -35,6 +36,7 @@ class Controller:
             for one in scalers:
                 self._scale(one)
             self._sweep({one[2] for one in places})
+            self._bury()
 
     def _scale(self, scaler: Object) -> None:
         space, target = scaler["metadata"]["namespace"], scaler["spec"]["scaleTargetRef"]["name"]
@@ -73,7 +75,8 @@ class Controller:
 
     def _pods(self, owner: str, space: str) -> list[Object]:
         found = [one for place, one in self._api.objects.items() if place[:2] == ("pods", space)]
-        return [one for one in found if one["metadata"].get("ownerReferences", [{}])[0].get("name") == owner]
+        own = [one for one in found if one["metadata"].get("ownerReferences", [{}])[0].get("name") == owner]
+        return [one for one in own if "deletionTimestamp" not in one["metadata"]]
 
     def _create(self, one: Object, digest: str) -> None:
         template, meta = one["spec"]["template"], one["metadata"]
@@ -85,7 +88,17 @@ class Controller:
         self._api.put(("pods", meta["namespace"], name), {**pod, "status": {"phase": "Pending"}}, WHO)
 
     def _delete(self, pod: Object) -> None:
-        self._api.delete(("pods", pod["metadata"]["namespace"], pod["metadata"]["name"]))
+        name = pod["metadata"]["name"]
+        if name not in self._ends:
+            self._ends[name] = monotonic() + self._api.grace
+            ending = {"metadata": {"deletionTimestamp": f"{datetime.now(UTC):%FT%TZ}"}}
+            self._api.patch("pods", name, ending, "", pod["metadata"]["namespace"])
+
+    def _bury(self) -> None:
+        """Remove what has ended."""
+        for kind, space, name in list(self._api.objects):
+            if kind == "pods" and monotonic() >= self._ends.get(name, float("inf")):
+                self._api.delete((kind, space, name))
 
     def _sweep(self, deployments: set[str]) -> None:
         for place, one in list(self._api.objects.items()):

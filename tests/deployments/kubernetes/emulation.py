@@ -22,7 +22,7 @@ import kubernetes_validate
 import yaml
 
 from tests.deployments.kubernetes.access import Account, verb_of
-from tests.deployments.kubernetes.fields import Conflicting, Owners, merged
+from tests.deployments.kubernetes.fields import Conflicting, Owners, merged, replaced
 
 Object = dict[str, Any]
 Place = tuple[str, str, str]
@@ -78,6 +78,8 @@ class Api:
     changed: threading.Condition = field(default_factory=lambda: threading.Condition(threading.RLock()))
     faults: list[Fault] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
+    rights: set[tuple[str, str]] = field(default_factory=set)
+    """Verbs and resources that were asked for and allowed."""
     watches: int = 0
     is_dropping: bool = False
     """Whether watches break off at once."""
@@ -85,6 +87,8 @@ class Api:
     """What an image does from now on, in place of what its name says."""
     logs: dict[str, str] = field(default_factory=dict)
     """By pod."""
+    grace: float = 0
+    """Seconds that a pod takes to end, in which it is still listed."""
 
     def fail(self, method: str, plural: str, code: int, times: int = 1, retry_after: str = "") -> Fault:
         """Let the next requests of a method about a kind fail."""
@@ -110,10 +114,12 @@ class Api:
         with self.changed:
             before = self.objects.get(place)
             made = self._with_meta(place, one, before)
+            owners = self.owners.setdefault(place, Owners())
+            if before is not None and manager:
+                owners.update(before, made, manager)
+            made["metadata"]["managedFields"] = owners.told()
             if before is not None and _comparable(before) == _comparable(made):
                 return before
-            if before is not None and manager:
-                self.owners.setdefault(place, Owners()).update(before, made, manager)
             self._store(place, made, "ADDED" if before is None else "MODIFIED")
             return made
 
@@ -297,6 +303,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.account.may(verb, KINDS[plural][0], resource, namespace):
             where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
             raise Refused(403, "Forbidden", f'"{self.account.name}" cannot {verb} resource "{resource}" {where}')
+        with self.api.changed:
+            self.api.rights.add((verb, resource))
 
     def _one(self, method: str, place: Place, query: dict[str, str], body: Object) -> tuple[int, Object]:
         api = self.api
@@ -319,7 +327,8 @@ class _Handler(BaseHTTPRequestHandler):
             if method == "DELETE":
                 return 200, api.delete(place)
             if method == "PATCH":
-                return 200, api.put(place, merged(live, body), manager)
+                is_json = "json-patch" in self.headers["Content-Type"]
+                return 200, api.put(place, (replaced if is_json else merged)(live, body), manager)
             if method == "PUT":
                 if (
                     body["metadata"].get("resourceVersion", live["metadata"]["resourceVersion"])

@@ -4,6 +4,7 @@ Lists that Kubernetes merges by a key are such trees here, all others are one va
 changes; an apply may change what others own only by force, and gives up what it does not name any more.
 """
 
+import json
 from copy import deepcopy
 from typing import Any
 
@@ -36,6 +37,7 @@ class Owners:
 
     def __init__(self) -> None:
         self.of: dict[str, set[Path]] = {}
+        self._appliers: set[str] = set()
 
     def apply(self, live: Object | None, wanted: Object, manager: str, force: bool) -> Object:
         """Return the object with what a manager wants of it."""
@@ -53,6 +55,7 @@ class Owners:
         for paths in self.of.values():
             paths -= taken.keys()
         self.of[manager] = set(new)
+        self._appliers.add(manager)
         kept = {path: value for path, value in before.items() if path not in dropped - others}
         return _rebuilt(live, wanted, {**kept, **new})
 
@@ -63,6 +66,29 @@ class Owners:
         for paths in self.of.values():
             paths -= touched
         self.of.setdefault(manager, set()).update(touched & after.keys())
+
+    def told(self) -> list[Object]:
+        """Who owns what, as `managedFields` tell it."""
+        return [
+            {
+                "manager": who,
+                "operation": "Apply" if who in self._appliers else "Update",
+                "fieldsType": "FieldsV1",
+                "fieldsV1": _tree(paths),
+            }
+            for who, paths in self.of.items()
+            if paths
+        ]
+
+
+def _tree(paths: set[Path]) -> Object:
+    made: Object = {}
+    for path in sorted(paths):
+        at = made
+        for before, word in zip(("", *path), path, strict=False):
+            key = json.dumps({KEYS.get(before, ""): word[1:-1]}) if word.startswith("[") else ""
+            at = at.setdefault(f"k:{key}" if key else f"f:{word}", {})
+    return made
 
 
 def leaves(one: Object) -> dict[Path, Any]:
@@ -120,6 +146,19 @@ def _put(one: Any, path: Path, value: Any) -> None:
         _put(item, tuple(rest[1:]), value)
     else:
         _put(one.setdefault(key, {}), tuple(rest), value)
+
+
+def replaced(one: Object, operations: list[Object]) -> Object:
+    """Return an object with a JSON patch that replaces what is there."""
+    made = deepcopy(one)
+    for operation in operations:
+        assert operation["op"] == "replace"
+        *parents, last = operation["path"].strip("/").split("/")
+        at = made
+        for parent in parents:
+            at = at[parent]
+        at[last] = deepcopy(operation["value"])
+    return made
 
 
 def merged(one: Any, patch: Any, name: str = "") -> Any:

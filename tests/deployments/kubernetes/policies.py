@@ -13,9 +13,27 @@ Policy = Callable[[list[Object]], list[str]]
 VERBS = {"get", "list", "watch", "create", "patch", "delete"}
 TOKENS = {"perennial-worker", "perennial-deploy"}
 """Accounts whose pods may ask the cluster."""
-SECRET_WORDS = ("PASSWORD", "SECRET", "TOKEN", "AUTH_STRING", "CONNECTION_URL", "BACKEND_STORE_URI", "ACCESS_KEY")
-NAMES_OF_SECRETS = ("_SECRET_NAME", "_SECRET_KEY")
+SECRET_WORDS = ("PASSWORD", "SECRET", "TOKEN", "AUTH_STRING", "CONNECTION_URL", "STORE_URI", "_KEY", "CREDENTIAL")
+NAMES_OF_SECRETS = ("_AUTH_STRING_SECRET_NAME", "_AUTH_STRING_SECRET_KEY")
 """Endings of variables that say where a secret is, and hold none."""
+WORKLOADS = ("Deployment", "Job")
+KINDS = {
+    *WORKLOADS,
+    "ConfigMap",
+    "HorizontalPodAutoscaler",
+    "LimitRange",
+    "Namespace",
+    "NetworkPolicy",
+    "PersistentVolumeClaim",
+    "PodDisruptionBudget",
+    "ResourceQuota",
+    "Role",
+    "RoleBinding",
+    "Service",
+    "ServiceAccount",
+}
+"""What these policies know to look at."""
+BUDGET, SCALE, NODE = "PodDisruptionBudget", "HorizontalPodAutoscaler", "kubernetes.io/hostname"
 
 
 def of_kind(objects: Iterable[Object], *kinds: str) -> Iterator[Object]:
@@ -29,7 +47,7 @@ def name(one: Object) -> str:
 
 def pods(objects: list[Object]) -> Iterator[tuple[str, Object, dict[str, str]]]:
     """Every pod that is asked for: by whom, its spec, its labels."""
-    for one in of_kind(objects, "Deployment", "Job", "StatefulSet", "DaemonSet"):
+    for one in of_kind(objects, *WORKLOADS):
         template = one["spec"]["template"]
         yield name(one), template["spec"], template.get("metadata", {}).get("labels", {})
 
@@ -40,15 +58,18 @@ def containers(objects: list[Object]) -> Iterator[tuple[str, Object]]:
             yield f"{who}/{one['name']}", one
 
 
+def kinds_are_known(objects: list[Object]) -> list[str]:
+    """Of another kind nobody would look at the pods, secrets or rights."""
+    return [name(one) for one in objects if one["kind"] not in KINDS]
+
+
 def pods_are_restricted(objects: list[Object]) -> list[str]:
     """The restricted standard of pod security, and a user, a group and volumes that are named."""
     found = []
+    user = {"runAsUser": 10001, "runAsGroup": 10001, "fsGroup": 10001}
+    wanted = {**user, "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
     for who, spec, _ in pods(objects):
-        context = spec.get("securityContext", {})
-        wanted = {"runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 10001, "fsGroup": 10001}
-        found += [f"{who}: {field}" for field, value in wanted.items() if context.get(field) != value]
-        if context.get("seccompProfile") != {"type": "RuntimeDefault"}:
-            found.append(f"{who}: seccompProfile")
+        found += [f"{who}: {field}" for field in _differing(spec.get("securityContext", {}), wanted)]
         found += [f"{who}: {field}" for field in ("hostNetwork", "hostPID", "hostIPC") if spec.get(field)]
         for volume in spec.get("volumes", []):
             if not {"emptyDir", "secret", "configMap", "persistentVolumeClaim"} & volume.keys():
@@ -66,13 +87,17 @@ def containers_are_restricted(objects: list[Object]) -> list[str]:
         "capabilities": {"drop": ["ALL"]},
     }
     for who, one in containers(objects):
-        context = one.get("securityContext", {})
-        found += [f"{who}: {field}" for field, value in wanted.items() if context.get(field) != value]
+        found += [f"{who}: {field}" for field in _differing(one.get("securityContext", {}), wanted)]
         writable = [mount["mountPath"] for mount in one.get("volumeMounts", []) if not mount.get("readOnly")]
         if writable not in (["/tmp"], ["/tmp", "/state"]):
             found.append(f"{who}: writes to {writable}")
         found += [f"{who}: hostPort" for port in one.get("ports", []) if "hostPort" in port]
     return found
+
+
+def _differing(context: Object, wanted: Object) -> list[str]:
+    """Fields that are not as wanted, or more than are: what a container says goes before what its pod does."""
+    return sorted(field for field in context.keys() | wanted.keys() if context.get(field) != wanted.get(field))
 
 
 def resources_are_bounded(objects: list[Object]) -> list[str]:
@@ -221,62 +246,43 @@ def services_stay_inside(objects: list[Object]) -> list[str]:
     return found + [name(one) for one in of_kind(objects, "Ingress")]
 
 
-def services_survive_a_node(objects: list[Object]) -> list[str]:
-    """An online service has two replicas or more, spread over nodes and zones, never fewer while it is changed."""
+def replicas_survive_a_node(objects: list[Object]) -> list[str]:
+    """Two or more are on several nodes; an online service has two or more, also while it changes."""
     found = []
-    budgets = {one["metadata"]["name"] for one in of_kind(objects, "PodDisruptionBudget")}
-    scales = {one["metadata"]["name"]: one["spec"] for one in of_kind(objects, "HorizontalPodAutoscaler")}
+    of = {kind: {one["metadata"]["name"]: one["spec"] for one in of_kind(objects, kind)} for kind in (BUDGET, SCALE)}
     for one in of_kind(objects, "Deployment"):
         spec, own = one["spec"], one["metadata"]["name"]
         labels = spec["template"]["metadata"]["labels"]
-        if labels.get("app.kubernetes.io/component") != "serving" or labels.get("perennial/track") != "stable":
-            continue
-        if own not in budgets or scales.get(own, {}).get("minReplicas", 1) < 2 or "replicas" in spec:
-            found.append(f"{name(one)}: budget or scale")
-        if spec["strategy"].get("rollingUpdate", {}).get("maxUnavailable") != 0:
-            found.append(f"{name(one)}: maxUnavailable")
-        keys = {spread["topologyKey"] for spread in spec["template"]["spec"].get("topologySpreadConstraints", [])}
-        if keys != {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}:
+        if labels.get("app.kubernetes.io/component") == "serving" and labels.get("perennial/track") == "stable":
+            found += [f"{name(one)}: {what}" for what in _gaps(spec, of[BUDGET].get(own), of[SCALE].get(own))]
+            wanted = {"topology.kubernetes.io/zone", NODE}
+        else:
+            wanted = {NODE} if spec.get("replicas", 1) > 1 else set()
+        if not wanted <= _spread(spec["template"]["spec"], labels):
             found.append(f"{name(one)}: spread")
     return found
 
 
-def everything_is_denied_first(objects: list[Object]) -> list[str]:
-    policies = [one["spec"] for one in of_kind(objects, "NetworkPolicy")]
-    nothing = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    return [] if nothing in policies else ["no policy denies everything"]
+def _gaps(spec: Object, budget: Object | None, scale: Object | None) -> Iterator[str]:
+    if budget is None or budget.get("maxUnavailable") != 1:
+        yield "budget"
+    if scale is None or not 2 <= scale["minReplicas"] < scale["maxReplicas"] or "replicas" in spec:
+        yield "scale"
+    if spec["strategy"].get("rollingUpdate", {}).get("maxUnavailable") != 0:
+        yield "maxUnavailable"
 
 
-def flows(objects: list[Object]) -> set[tuple[str, str, str]]:
-    """Who may reach whom on which port, as the network policies say."""
-    found = set()
-    for one in of_kind(objects, "NetworkPolicy"):
-        own, spec = _who(one["spec"]["podSelector"]), one["spec"]
-        for rule in spec.get("ingress", []):
-            found |= {(_peer(peer), own, port) for peer in rule.get("from", [{}]) for port in _ports(rule)}
-        for rule in spec.get("egress", []):
-            found |= {(own, _peer(peer), port) for peer in rule.get("to", [{}]) for port in _ports(rule)}
-    return found
-
-
-def _ports(rule: Object) -> list[str]:
-    return [f"{one['protocol']} {one['port']}" for one in rule.get("ports", [])] or ["any port"]
-
-
-def _who(selector: Object) -> str:
-    labels = selector.get("matchLabels", {})
-    named = labels.get("app.kubernetes.io/component")
-    return named or ", ".join(key if value == "true" else value for key, value in labels.items()) or "every pod"
-
-
-def _peer(peer: Object) -> str:
-    if "ipBlock" in peer:
-        return str(peer["ipBlock"]["cidr"])
-    parts = [_who(peer[one]) for one in ("namespaceSelector", "podSelector") if one in peer]
-    return " / ".join(parts) or "anybody"
+def _spread(pod: Object, labels: dict[str, str]) -> set[str]:
+    """Over what a pod and its like are spread, one at a time."""
+    found = {}
+    for one in pod.get("topologySpreadConstraints", []):
+        alike = one["labelSelector"]["matchLabels"]
+        found[one["topologyKey"]] = one["maxSkew"] == 1 and alike and alike.items() <= labels.items()
+    return {key for key, is_spread in found.items() if is_spread}
 
 
 POLICIES: list[Policy] = [
+    kinds_are_known,
     pods_are_restricted,
     containers_are_restricted,
     resources_are_bounded,
@@ -288,5 +294,5 @@ POLICIES: list[Policy] = [
     images_are_fixed,
     references_hold,
     services_stay_inside,
-    services_survive_a_node,
+    replicas_survive_a_node,
 ]

@@ -18,7 +18,8 @@ PODS = "/api/v1/namespaces/here/pods"
     [
         ("perennial-worker", "GET", JOBS, 200),
         ("perennial-worker", "GET", f"{PODS}/some/log", 200),
-        ("perennial-worker", "GET", f"{PODS}/some", 404),
+        ("perennial-worker", "GET", f"{JOBS}/some", 404),
+        ("perennial-worker", "GET", f"{PODS}/some", 403),
         ("perennial-worker", "DELETE", f"{PODS}/some", 403),
         ("perennial-worker", "DELETE", JOBS, 403),
         ("perennial-worker", "PATCH", f"{JOBS}/some", 403),

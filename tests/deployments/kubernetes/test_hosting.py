@@ -18,11 +18,14 @@ from perennial.hosted import hostings
 from perennial.hosting.cluster import Cluster
 from perennial.hosting.errors import ClusterAway, ClusterRefused, NotHosted, Superseded
 from perennial.hosting.following import READY_WITHIN
+from perennial.release.releases import next_release
 from perennial.values import Answer, Verdict
+from perennial.workspace import Workspace
 from tests.deployments.kubernetes.controller import is_ready
 from tests.deployments.kubernetes.emulation import Api
 from tests.deployments.kubernetes.world import (
     CONTEXT,
+    DEPLOYER,
     IMAGES,
     PATIENCE,
     SLUG,
@@ -30,6 +33,7 @@ from tests.deployments.kubernetes.world import (
     World,
     backends,
     configuration,
+    shop,
     traffic,
     watching,
     world,
@@ -149,6 +153,43 @@ def test_what_was_taken_back_is_not_tried_again(direct: World) -> None:
         direct.host("crashing")
     assert len(direct.ws.journal.entries()) == entries
     assert direct.host("better").verdict.answer is Answer.PASS
+
+
+@emulated
+def test_pods_that_are_ending_are_not_held_against_what_comes_after_them(direct: World, tmp_path: Path) -> None:
+    """Another journal counts anew, so that what is left of the first 1 is labelled as the second is."""
+    direct.api.grace = 3600
+    with pytest.raises(NotHosted, match="crashes again and again"):
+        direct.host("crashing")
+    ending = direct.cluster.list("Pod", {})["items"]
+    assert ending and direct.pods() == []
+    direct.ws = shop(tmp_path / "other", "direct")
+    direct.api.behaviours[f"{IMAGES}:good"] = "never-ready"
+    assert direct.follower("good").step(direct.clock()).verdict.answer is Answer.INCONCLUSIVE
+    direct.api.behaviours.clear()
+    assert direct.host("good").verdict.answer is Answer.PASS
+
+
+@emulated
+def test_a_cluster_is_clean_when_no_pod_is_left(direct: World) -> None:
+    direct.host("good")
+    direct.api.grace = 0.5
+    direct.clean()
+    assert direct.api.names("pods") == []
+
+
+def test_a_release_names_the_image_that_runs_and_not_one_that_was_taken_back(direct: World) -> None:
+    pinned = direct.ws.settings.model_copy(update={"serving_image": f"{IMAGES}:crashing", "work_pool": "kubernetes"})
+
+    def image() -> str | None:
+        ws = Workspace(direct.ws.use_case, pinned)
+        return next_release(ws, ws.journal.entries(), "0" * 64, 2, "Better.").image
+
+    assert image() == f"{IMAGES}:crashing", "nothing else is known yet"
+    direct.host("good")
+    with pytest.raises(NotHosted):
+        direct.host("crashing")
+    assert image() == f"{IMAGES}:good"
 
 
 def test_a_canary_gets_its_shares_by_the_verdict_and_then_everything(trying: World) -> None:
@@ -281,6 +322,40 @@ def test_a_manual_edit_is_told_and_taken_back(direct: World) -> None:
     direct.host("good")
     assert any("changed by somebody else" in told and "kubectl-edit" in told for told in direct.told)
     assert direct.image() == "good"
+
+
+SIDECAR = {"name": "sidecar", "image": "by:hand"}
+VARIABLE = {"name": "PERENNIAL_SERVING_RATE_OF_MINE", "value": "1"}
+ADDED: dict[str, dict[str, object]] = {
+    "containers[sidecar]": {"containers": [SIDECAR]},
+    "containers[serving].env[PERENNIAL_SERVING_RATE_OF_MINE]": {"containers": [{"name": "serving", "env": [VARIABLE]}]},
+    "initContainers": {"initContainers": [SIDECAR]},
+    "volumes[more]": {"volumes": [{"name": "more", "emptyDir": {}}]},
+    "hostNetwork": {"hostNetwork": True},
+}
+ON = {"initContainers": emulated}  # which admission refuses to the account that the tests have on a real cluster
+
+
+@pytest.mark.parametrize("what", [pytest.param(one, marks=ON.get(one, ())) for one in ADDED])
+def test_what_is_added_by_hand_is_told_and_taken_out(direct: World, what: str) -> None:
+    """No field of ours is changed by it, so that a cluster sees no conflict."""
+    direct.host("good")
+    before = direct.pod()
+    edit(direct, {"spec": {"template": {"spec": ADDED[what]}}})
+    assert direct.pod() != before
+    direct.host("good")
+    assert [one for one in direct.told if "by somebody else" in one and f"`kubectl-edit` added `{what}" in one]
+    assert direct.pod() == before
+    assert direct.host("good").mended == []
+
+
+def test_what_is_written_on_a_deployment_and_not_run_may_stay(direct: World) -> None:
+    """As `kubectl rollout restart` does."""
+    direct.host("good")
+    edit(direct, {"spec": {"template": {"metadata": {"annotations": {"restartedAt": "now"}}}}})
+    assert direct.host("good").mended == []
+    found = direct.deployment()
+    assert found and found["spec"]["template"]["metadata"]["annotations"] == {"restartedAt": "now"}
 
 
 @emulated
@@ -475,6 +550,14 @@ def test_a_cluster_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("perennial.hosting.cluster.TRIES", 2)
     with Cluster("perennial-test", configuration("http://127.0.0.1:9")) as cluster, pytest.raises(ClusterAway):
         cluster.get("Deployment", SLUG)
+
+
+@emulated
+def test_the_account_may_what_hosting_asks_for_and_no_more(direct: World) -> None:
+    """Everything is made, looked at, waited for and taken away again."""
+    with pytest.raises(NotHosted, match="crashes again and again"):
+        direct.host("crashing", serving_gateway="gateways/public")
+    assert direct.api.rights == DEPLOYER.rights
 
 
 def test_a_start_is_decided_once(trying: World) -> None:

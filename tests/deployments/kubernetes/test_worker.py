@@ -24,6 +24,7 @@ from tests.deployments.kubernetes.world import kubeconfig
 from tests.servers import PERENNIAL, ROOT, Server, running_server, until
 
 NAMESPACE = "perennial-dev"
+ACCOUNT = Account("perennial-worker", NAMESPACE)
 PASSWORD = "admin:canary-5d1f0a"
 IMAGE = "registry.example.org/perennial-flows@sha256:" + 64 * "a"
 SECRET = "PREFECT_INTEGRATIONS_KUBERNETES_WORKER_API_AUTH_STRING_SECRET_"
@@ -50,7 +51,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("worker")
     settings = make_use_case(folder, changes={"resources": {"cpu": 3, "memory": "5Gi"}}).settings
     places = {"PERENNIAL_STORAGE_ROOT": settings.storage_root, "PERENNIAL_USE_CASES": settings.use_cases}
-    with running_api(Account("perennial-worker", NAMESPACE)) as (api, address):
+    with running_api(ACCOUNT) as (api, address):
         variables = {
             **places,
             "PERENNIAL_WORK_POOL": "kubernetes",
@@ -113,6 +114,20 @@ def test_the_job_is_of_the_size_that_the_use_case_declares(ran: Running) -> None
     assert resources["requests"] == {"cpu": "3", "memory": "5Gi", "ephemeral-storage": "1Gi"}
     assert resources["limits"] == {"memory": "5Gi", "ephemeral-storage": "20Gi"}
     assert job["metadata"]["labels"]["perennial/use-case"] == "shop-returns"
+
+
+UNASKED = {
+    ("delete", "jobs"): "a run that is cancelled",
+    ("get", "jobs"): "a run whose Job failed: whether it is the same Job still",
+    ("get", "pods/log"): "a run that crashed: its last lines",
+}
+"""Rights that a run which completes need not have, and what needs them."""
+
+
+@pytest.mark.long
+def test_the_account_may_what_the_worker_asks_for_and_no_more(ran: Running) -> None:
+    """What it was refused shows in the run, which would not have completed."""
+    assert ran.api.rights <= ACCOUNT.rights <= ran.api.rights | UNASKED.keys()
 
 
 @pytest.mark.long

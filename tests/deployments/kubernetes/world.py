@@ -18,7 +18,7 @@ import yaml
 
 from perennial.hosting.cluster import Cluster
 from perennial.hosting.following import Follower, Hosted, follow
-from perennial.hosting.manifests import read_template
+from perennial.hosting.manifests import leftovers, read_template
 from perennial.hosting.promise import promise_of
 from perennial.records import Released
 from perennial.release.reports import Counts, Report, write_report
@@ -37,7 +37,7 @@ PATIENCE = 180 if CONTEXT else 60
 IMAGES = os.environ.get("PERENNIAL_TEST_IMAGES", "registry.example.org/stand-in")
 SLUG = "shop-returns"
 LABELS = {"app.kubernetes.io/name": SLUG}
-KINDS = ("HorizontalPodAutoscaler", "Deployment", "Service", "PodDisruptionBudget")
+DEPLOYER = Account("perennial-deploy", NAMESPACE)
 STEPS = (0.25, 0.5)
 T = TypeVar("T")
 
@@ -87,6 +87,13 @@ class World:
         image: str = found["spec"]["template"]["spec"]["containers"][0]["image"]
         return image.rpartition(":")[2]
 
+    def pod(self) -> Object:
+        """What a pod of the service is to be."""
+        found = self.deployment()
+        assert found
+        spec: Object = found["spec"]["template"]["spec"]
+        return spec
+
     def pods(self) -> list[Object]:
         items: list[Object] = self.cluster.list("Pod", LABELS)["items"]
         return [one for one in items if "deletionTimestamp" not in one["metadata"]]
@@ -110,9 +117,10 @@ class World:
         return [one.kind.removeprefix("hosting.") for one in self.records()]
 
     def clean(self) -> None:
-        for kind in KINDS:
-            for one in self.cluster.list(kind, LABELS)["items"]:
-                self.cluster.delete(kind, one["metadata"]["name"])
+        """Take everything away, and return when also the last pod has ended."""
+        for kind, name in leftovers(SLUG, ()):
+            self.cluster.delete(kind, name)
+        assert until(PATIENCE, lambda: not self.cluster.list("Pod", LABELS)["items"])
 
 
 def backends(route: Object | None) -> list[Object]:
@@ -141,9 +149,8 @@ def world(folder: Path, rollout: str = "direct") -> Iterator[World]:
             made.clean()
             yield made
         return
-    account = Account("perennial-deploy", NAMESPACE)
     with (
-        running_api(account) as (api, address),
+        running_api(DEPLOYER) as (api, address),
         controlling(api),
         Cluster(NAMESPACE, configuration(address)) as cluster,
     ):
