@@ -241,7 +241,7 @@ class Journal:
 
     def _take(self, data: bytes, path: str) -> None:
         try:
-            entry = _ENTRY.validate_json(data)
+            entry = _ENTRY.validate_json(data, extra="ignore")  # newer code may say more of the same
         except ValidationError as error:
             raise BrokenJournal(f"`{self._store.uri(path)}` is no journal entry: {error}. {_MEND}") from error
         if entry.seq != self.head + 1 or entry.previous != self._last:

@@ -26,11 +26,14 @@ def write_report(ws: Workspace, report: Report) -> None:
 
 
 def read_reports(ws: Workspace) -> Sequence[Report]:
-    """Return the report of every replica that is there or left lately, by name; unreadable ones are left out."""
+    """Return the report of every replica that is there or left lately, by name; unreadable ones are left out.
+
+    What newer code says beside is passed over, as in the journal.
+    """
     found = []
     for path in ws.store.list(f"serving/{ws.use_case.slug}/replicas"):
         try:
-            found.append(Report.model_validate_json(ws.store.get(path)))
+            found.append(Report.model_validate_json(ws.store.get(path), extra="ignore"))
         except (MissingObject, ValidationError):
             continue
     return found

@@ -372,6 +372,16 @@ def test_an_unknown_kind_of_record_is_refused_rather_than_skipped(journal: Journ
         Journal(Store(str(tmp_path)), "shop-returns").entries()
 
 
+def test_what_newer_code_says_beside_is_passed_over(journal: Journal, tmp_path: Path) -> None:
+    filled(journal, 1)
+    file = entry_file(tmp_path, 1)
+    file.write_text(file.read_text().replace('"reason":', '"later": {"added": 1}, "reason":'))
+    older = Journal(Store(str(tmp_path)), "shop-returns")
+    older.append(a_record("next"), NOON, head=1)
+    assert keys(older.entries()) == ["0", "next"]
+    assert keys(Journal(Store(str(tmp_path)), "shop-returns").entries()) == ["0", "next"]
+
+
 def test_a_view_travels_to_another_process_as_its_address(journal: Journal) -> None:
     filled(journal, 2)
     assert pickle.loads(pickle.dumps(journal)).entries() == journal.entries()

@@ -19,7 +19,7 @@ from perennial.release import answers
 from perennial.release.answer_rows import aside_path, log_folder, read_segment, segment_path, write_segment
 from perennial.release.answers import SegmentsSetAside, collect_answers
 from perennial.release.predictions import batch_name, predict, prediction_rows
-from perennial.release.reports import Report, read_reports, with_departed
+from perennial.release.reports import Report, read_reports, report_path, with_departed
 from perennial.workspace import Workspace
 from tests.builders import moment
 from tests.perennial.release.conftest import MAY, Shop
@@ -202,6 +202,12 @@ def test_a_replica_whose_clock_is_late_is_not_told_as_dead(shop: Shop) -> None:
     assert read_reports(shop.ws) == [late]
     record = collect_answers(shop.ws, JUNE + timedelta(seconds=61))
     assert record is not None and record.lost == {"late": 9}
+
+
+def test_a_report_of_newer_code_is_read_too(shop: Shop) -> None:
+    one = Report(replica="newer", at=JUNE, address="", started_at=JUNE)
+    shop.ws.store.put(report_path(shop.ws, "newer"), b'{"later": 1, ' + one.model_dump_json().encode()[1:])
+    assert read_reports(shop.ws) == [one]
 
 
 def test_a_replica_that_was_only_cut_off_counts_by_what_it_says_last(shop: Shop) -> None:
