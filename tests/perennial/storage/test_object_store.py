@@ -72,8 +72,10 @@ def test_tables_are_read_by_ranges_of_what_a_query_needs(ws: Workspace) -> None:
         engine.files("rows", files)
         assert engine.scalar("SELECT sum(a) FROM rows WHERE part = 'flights/2013-01'") == 499_500
         assert engine.batches("SELECT a, text FROM rows", rows=100).read_all() == ROWS
+        engine.files("none", lake.files(ws, "t", "part", ["empty"]))
+        assert engine.scalar("SELECT count(*) FROM none") == 0
     with pytest.raises(lake.MissingPartition):
-        lake.files(ws, "t", "part", ["empty"])
+        lake.files(ws, "t", "part", ["flights/2013-02"])
 
 
 def test_no_key_is_written_into_a_table(ws: Workspace, s3: S3) -> None:
