@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from perennial.records import (
     Accepted,
@@ -37,6 +37,8 @@ from perennial.records import (
 from perennial.replicas import Report
 from perennial.retraining import Request
 
+_BEGINNING = datetime.fromtimestamp(0, UTC)
+
 
 @dataclass
 class Rollout:
@@ -67,10 +69,13 @@ class State:
     """Everything that stages ask about the past, in journal order."""
 
     seq: int = 0
+    newest_at: datetime = _BEGINNING
+    """The latest moment of the entries."""
     received: list[Received] = field(default_factory=list)
     accepted: list[Accepted] = field(default_factory=list)
     accepted_at: dict[str, datetime] = field(default_factory=dict)
-    """Moment of acceptance by partition."""
+    """Moment from which a delivery counts as accepted, by partition: not before what was recorded before it, so that
+    no computation for an earlier moment is asked again and sees what it did not see then."""
     refused: list[Refused] = field(default_factory=list)
     features: dict[str, FeaturesBuilt] = field(default_factory=dict)
     """By partition."""
@@ -160,6 +165,7 @@ def fold(entries: Iterable[Entry], as_of: datetime | None = None) -> State:
     for entry in entries:
         if as_of is None or entry.at <= as_of:
             _apply(state, entry)
+            state.newest_at = max(state.newest_at, entry.at)
     return state
 
 
@@ -210,7 +216,8 @@ def _deliver(state: State, record: Received | Accepted | Refused | FeaturesBuilt
             state.received.append(record)
         case Accepted():
             state.accepted.append(record)
-            state.accepted_at[record.partition] = at
+            is_behind = state.newest_at > at
+            state.accepted_at[record.partition] = state.newest_at + timedelta(microseconds=1) if is_behind else at
         case Refused():
             state.refused.append(record)
         case FeaturesBuilt():

@@ -33,7 +33,7 @@ class VersionRefused(Permanent):
 
 
 class NotLoadedYet(Transient):
-    """A version could not be tried out here, for which it may not be to blame."""
+    """A version could not be tried out here, or not with the rows of now, for which it may not be to blame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +141,26 @@ def _load(ws: Workspace, state: State, model: str, version: int, as_of: datetime
     query = load_query(ws, trained.query) if trained else None
     with ThreadPoolExecutor(2, thread_name_prefix="loading") as pool:
         probed = pool.submit(probe_model, ws.store, model)
-        made = pool.submit(OnlineFeatures, ws, as_of, query)
+        made = pool.submit(_features, ws, as_of, query)
         verdict = probed.result()
         if verdict.answer is not Outcome.PASS:
             raise (VersionRefused if verdict.answer is Outcome.FAIL else NotLoadedYet)(verdict.reasons[0])
         features, fitted = made.result(), load_model(ws.store, model)
     return _ready(model, version, fitted, features, len(state.accepted))
+
+
+def _features(ws: Workspace, as_of: datetime, query: str | None) -> OnlineFeatures:
+    """Make the features; a query that fails is to blame if it does so without any delivery too, else the rows are."""
+    try:
+        return OnlineFeatures(ws, as_of, query)
+    except QueryHindered:
+        raise
+    except (QueryFailed, FeaturesQueryWrong) as error:
+        OnlineFeatures(ws, as_of, query, State()).close()
+        raise NotLoadedYet(
+            "Its query can answer requests, but the rows of the present deliveries make it fail. Correct the delivery "
+            f"that brought such a row, or release a version whose query reads it. {type(error).__name__}: {error}"
+        ) from error
 
 
 def refresh(ws: Workspace, state: State, loaded: Loaded, as_of: datetime) -> Loaded:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import pstdev
 from typing import Literal, TypeVar
 
 import pyarrow as pa
@@ -64,6 +65,11 @@ class Golden(Frozen):
     def table(self, encoder: Encoder) -> pa.Table:
         """Return the questions as feature rows."""
         return encoder.table(self.rows)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the finite scores; 0 where there are none."""
+        return pstdev([one for one in self.scores if one is not None] or [0.0])
 
 
 @dataclass(frozen=True)

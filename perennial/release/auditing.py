@@ -4,19 +4,20 @@ It compares cells and scores and names them; nobody is told and nothing is rolle
 """
 
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+
+import numpy as np
 
 from perennial.data import lake
 from perennial.data.engine import Engine
 from perennial.data.queries import load_reference
 from perennial.data.recomputing import differences, recomputed
 from perennial.errors import Permanent
-from perennial.model.artifact import load_model
-from perennial.model.probe import TOLERANCE
+from perennial.model.artifact import load_golden, load_model
+from perennial.model.probe import are_near
 from perennial.records import Answer, AnswersAudited, Entry, Verdict
 from perennial.state import fold
 from perennial.use_case import UseCase
@@ -95,13 +96,12 @@ def _compare(ws: Workspace, rows: Sequence[Row]) -> tuple[Verdict, int]:
         logged = [json.loads(row["features"]) for row in mine]
         try:
             again = recomputed(ws, load_reference(ws, reference), [_inputs(ws.use_case, row) for row in mine])
-            scores = _scored(ws, version, logged)
+            scored = _are_scored(ws, version, logged, [row["score"] for row in mine])
         except Permanent as error:
             unread.append(f"{len(mine)} answers that rest on `{reference[:12]}` cannot be computed again: {error}")
             continue
         compared += len(mine)
-        for row, before, features, score in zip(mine, logged, again, scores, strict=True):
-            is_near = math.isclose(row["score"], score, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+        for row, before, features, is_near in zip(mine, logged, again, scored, strict=True):
             for name in (*differences(before, features), *(() if is_near else ("score",))):
                 differing[name] += 1
                 examples.setdefault(name, []).append(row["prediction_id"])
@@ -113,12 +113,14 @@ def _compare(ws: Workspace, rows: Sequence[Row]) -> tuple[Verdict, int]:
     return _verdict(numbers, differing, examples, unread), compared
 
 
-def _scored(ws: Workspace, version: int, features: Sequence[Row]) -> list[float]:
-    """What a version makes of logged features, coded as for its training; what was not logged is missing."""
-    models = {one.version: model for model, one in ws.state().registered.items()}
-    model = load_model(ws.store, models.get(version, f"version {version}"))
+def _are_scored(ws: Workspace, version: int, features: Sequence[Row], scores: Sequence[float]) -> list[bool]:
+    """Whether a version scores logged features so, coded as for its training; what was not logged is missing."""
+    digests = {one.version: digest for digest, one in ws.state().registered.items()}
+    digest = digests.get(version, f"version {version}")
+    model, golden = load_model(ws.store, digest), load_golden(ws.store, digest)
     missing = dict.fromkeys(model.encoder.features)
-    return [float(one) for one in model.score(model.encoder.table([{**missing, **row} for row in features]))]
+    again = model.score(model.encoder.table([{**missing, **row} for row in features]))
+    return [bool(one) for one in are_near(model, golden, np.array(scores), again)]
 
 
 def _inputs(use_case: UseCase, row: Row) -> Row:

@@ -84,9 +84,10 @@ def corrected_rows(engine: Engine, ws: Workspace, batches: Sequence[str], name: 
 
 
 def written_batches(entries: Iterable[Entry], period: Period | None = None) -> list[str]:
-    """Return the batches with rows, in the order of the journal: scored, answered online, corrected.
+    """Return the batches that the lake has, in the order of the journal: scored, answered online, corrected.
 
-    Of a period those that may have rows of it, as any may that was answered or corrected.
+    One that was scored in a period in which nothing happened has no rows. Of a period those that may have rows of it,
+    as any may that was answered or corrected.
     """
     found = []
     for entry in entries:

@@ -31,8 +31,9 @@ def matured_periods(state: State, use_case: UseCase, as_of: datetime) -> tuple[P
         return rests_on_most(one, primary) if one.release == serving else is_performance_known(one, primary)
 
     newest = {one.period: (one, at) for one, at in zip(state.measured, state.measured_at, strict=True)}
-    waiting = [(Period.parse(label), at) for label, (one, at) in newest.items() if one.rows and not is_enough(one)]
-    matured = [period for period, at in waiting if at < period.end + delay <= as_of]
+    scored = {one.period for one in state.predicted if one.rows}
+    waiting = {Period.parse(label): at for label, (one, at) in newest.items() if label in scored and not is_enough(one)}
+    matured = [period for period, at in waiting.items() if at < period.end + delay <= as_of]
     return tuple(sorted(matured, key=lambda one: one.start))
 
 

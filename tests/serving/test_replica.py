@@ -166,6 +166,20 @@ def test_a_release_whose_query_cannot_answer_requests_is_refused_and_taken_back(
     until(60, serves(replica, 3))
 
 
+@pytest.mark.parametrize(
+    ("read", "why"),
+    [("CAST(shop AS INTEGER)", "aachen"), ("9_223_372_036_854_775_807 + CAST(size AS BIGINT)", "Overflow")],
+)
+def test_rows_that_a_query_cannot_read_speak_against_no_version(
+    shop: Shop, replica: Replica, read: str, why: str
+) -> None:
+    sizes = f"WITH sizes AS (SELECT shop, {read} AS size FROM shops)\n"
+    shop.serve(asking(shop, sizes + features_sql().replace("JOIN shops", "JOIN sizes")))
+    said = until(60, lambda: replica.report().waiting.get("release/1"))
+    assert "rows of the present deliveries" in said and why in said
+    assert replica.report().refused == {}
+
+
 def test_a_query_that_memory_is_wanting_for_speaks_against_no_version(shop: Shop, log: Kept) -> None:
     shop.serve(shop.trained)
     settings = shop.ws.settings.model_copy(update={"memory_limit": "100KB"})

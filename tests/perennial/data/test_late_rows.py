@@ -1,5 +1,6 @@
 """A row that comes with a later period's delivery counts in its own period: as feature, score, label and example."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,15 @@ def test_once_delivered_it_is_scored_labelled_and_learnt_from_and_what_was_befor
     assert audit is not None and audit.answer is Answer.PASS
     assert predict(ws, FEBRUARY, FEBRUARY.end) == before
     assert make_plan(ws, FEBRUARY.end).key == training
+
+
+def test_what_was_computed_for_a_later_moment_than_that_of_a_run_that_is_late_stays(ws: Workspace) -> None:
+    later = MARCH.end + timedelta(days=1)
+    before = predict(ws, FEBRUARY, later)
+    deliver(ws, "2024-03", as_of=MARCH.end)
+    assert predict(ws, FEBRUARY, later) == before and before.rows == 199
+    assert predict(ws, FEBRUARY, later + timedelta(seconds=1)).rows == 200
+    assert [one.category for one in measure(ws, MARCH, MARCH.end).findings][-1] == Category.LATE_ROWS
 
 
 def test_it_is_told_with_where_it_belongs(ws: Workspace) -> None:

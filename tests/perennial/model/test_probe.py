@@ -69,6 +69,27 @@ def test_a_model_that_answers_otherwise_fails_with_the_count(tmp_path: Path) -> 
     assert verdict.numbers["largest_difference"] > 0.05
 
 
+@pytest.mark.parametrize(
+    ("name", "task", "shift", "answer"),
+    [
+        ("ridge", "regression", 5e-5, Answer.PASS),
+        ("ridge", "regression", 5e-4, Answer.FAIL),
+        ("logistic_regression", "binary", 5e-5, Answer.FAIL),
+    ],
+)
+def test_how_far_answers_may_lie_apart_follows_from_the_spread_of_what_a_regression_answers(
+    tmp_path: Path, name: str, task: str, shift: float, answer: Answer
+) -> None:
+    def shifted(data: bytes) -> bytes:
+        golden = json.loads(data)
+        return json.dumps(
+            golden | {"scores": [one + shift * np.std(golden["scores"]) for one in golden["scores"]]}
+        ).encode()
+
+    store, digest = make_artifact(tmp_path, name, task)
+    assert ask(store, forge(store, digest, {"golden.json": shifted})).answer is answer
+
+
 def test_a_model_whose_answers_are_not_finite_fails(tmp_path: Path) -> None:
     store, digest = make_artifact(tmp_path, "majority")
     assert "not finite" in ask(store, forge(store, digest, {"model.json": lambda _: b'{"value":NaN}'})).reasons[0]

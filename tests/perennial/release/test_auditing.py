@@ -1,22 +1,27 @@
 """The audit of online answers: the same offline, whatever was delivered since, and a FAIL that names the feature."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 
 from perennial.data.online import OnlineFeatures
-from perennial.model.artifact import load_model
+from perennial.model.artifact import Model, load_model, load_reference, save_model
+from perennial.model.dataset import load_dataset
 from perennial.model.encoding import Encoder, Matrix
+from perennial.model.estimators import estimator
+from perennial.model.training import plan_training
 from perennial.records import Answer
 from perennial.release.answer_rows import segment_path, write_segment
 from perennial.release.answers import collect_answers
 from perennial.release.auditing import audit_answers
 from perennial.workspace import Workspace
-from tests.builders import deliver, features_sql, moment, write_month
-from tests.perennial.release.conftest import Shop
+from tests.builders import CHANNELS, SHOPS, deliver, features_sql, moment, write_month
+from tests.perennial.release.conftest import MAY, Shop
 
 JUNE = moment("2024-06-01")
 APRIL = moment("2024-04-20")
@@ -31,14 +36,16 @@ def answered(
     rows: Sequence[dict[str, Any]],
     spoil: Callable[[dict[str, Any]], Any] = lambda features: None,
     number: int = 1,
+    off: float = 0.0,
 ) -> Workspace:
-    """Answer some requests as a replica does that follows the journal, log the answers and collect them."""
+    """Answer some requests one by one as a replica does that follows the journal, log the answers and collect them."""
     ws = audited(shop.ws, 1.0)
     with OnlineFeatures(ws, APRIL) as online:
         model = load_model(ws.store, shop.trained.model)
         asked = online.prepared(model.encoder).ask(rows)
         reference = online.reference
-    given, scores = asked.dicts(), model.fitted.scores(asked.matrix).tolist()
+    given, version = asked.dicts(), ws.state().registered[shop.trained.model].version
+    scores = [float(model.fitted.scores(one)[0]) for one in np.split(asked.matrix, len(rows))]
     for one in given:
         spoil(one)
     logged = [
@@ -46,9 +53,9 @@ def answered(
         | {
             "request_id": f"{number}-{place}",
             "predicted_at": APRIL,
-            "model_version": 1,
+            "model_version": version,
             "release": 1,
-            "score": scores[place],
+            "score": scores[place] + off,
         }
         | {"arm": "champion", "rollout": None, "shadow_score": None, "shadow_version": None}
         for place, (row, features) in enumerate(zip(rows, given, strict=True))
@@ -108,6 +115,27 @@ def test_a_score_that_the_model_does_not_give_such_features_fails(shop: Shop, mo
     assert {name: one for name, one in record.verdict.numbers.items() if "differs" in name} == {"differs:score": 1}
     assert "`score` differs in 1 of 2 answers" in record.verdict.reasons[0]
     assert "`1-1/0`" in record.verdict.reasons[0]
+
+
+@pytest.mark.parametrize(("off", "differing"), [(0.0, 0), (1e3, 720)])
+def test_a_value_that_is_small_beside_what_it_sums_may_have_other_last_bits(
+    shop: Shop, off: float, differing: int
+) -> None:
+    """A row that was scored alone has others than the same row among others."""
+    data = load_dataset(shop.ws, plan_training(shop.ws, MAY))
+    x = np.nan_to_num(data.sample.x)
+    ridge = estimator("ridge", "regression")
+    sample = replace(data.sample, y=1e6 * ((x - x.mean(axis=0)) / x.std(axis=0)).sum(axis=1))
+    model = Model(ridge, data.encoder, ridge.fit(sample, {}, 0, 1))
+    digest = save_model(shop.ws.store, model, data.questions, load_reference(shop.ws.store, shop.trained.model))
+    planted = shop.register(shop.trained.model_copy(update={"model": digest, "key": "planted"}))
+    rows = [
+        request(f"{channel}-{place}-{price}", price=price, channel=channel, shop=place)
+        for channel, place, price in product(CHANNELS, SHOPS, np.linspace(1, 150, 60).tolist())
+    ]
+    record = audit_answers(answered(replace(shop, trained=planted), rows, off=off), JUNE)
+    assert record is not None
+    assert record.verdict.numbers.get("differs:score", 0) == differing, record.verdict.reasons
 
 
 def test_a_model_that_is_gone_is_inconclusive_and_told(shop: Shop) -> None:
