@@ -64,4 +64,4 @@ class Report(Frozen):
     features_at: datetime | None = None
     """The moment for which its online features were made last."""
     newest_row_at: datetime | None = None
-    """When the newest row that they rest on became known: no delivery has told of anything since."""
+    """When the newest row became known of that source which lies back furthest, of those that they read."""

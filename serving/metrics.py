@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from math import nan
 from typing import Any
 
 from perennial.release.reports import BUCKETS_MS, Report
@@ -57,7 +58,7 @@ class Metrics:
         )
         self._features_age = named(Gauge, "features_age_seconds", "How old that moment is.", **live)
         self._newest_row_at = named(
-            Gauge, "newest_row_timestamp_seconds", "When the newest row they rest on became known.", **live
+            Gauge, "newest_row_timestamp_seconds", "Newest row of the source that lies back furthest.", **live
         )
         self._newest_row_age = named(Gauge, "newest_row_age_seconds", "How old that row is.", **live)
         self._followed = named(Gauge, "journal_age_seconds", "Since the journal was last followed.", **live)
@@ -107,9 +108,9 @@ class Metrics:
         if report.features_at is not None:
             self._features_at.set(report.features_at.timestamp())
             self._features_age.set((now - report.features_at).total_seconds())
-        if report.newest_row_at is not None:
-            self._newest_row_at.set(report.newest_row_at.timestamp())
-            self._newest_row_age.set((now - report.newest_row_at).total_seconds())
+        newest = report.newest_row_at
+        self._newest_row_at.set(newest.timestamp() if newest else nan)
+        self._newest_row_age.set((now - newest).total_seconds() if newest else nan)
         self._followed.set(followed)
         self._lag.set(max(0, report.answered - report.logged - report.dropped))
         self._dropped.set(report.dropped)

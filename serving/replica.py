@@ -127,7 +127,7 @@ class Replica:
             refused=dict(self._versions.refused),
             waiting=dict(self._versions.waiting),
             features_at=lineup.champion.features.as_of if lineup else None,
-            newest_row_at=lineup.champion.features.rests_on.moment if lineup else None,
+            newest_row_at=lineup.champion.features.newest_row_at if lineup else None,
         )
 
     def report(self, ended: bool = False) -> Report:

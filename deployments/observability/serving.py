@@ -4,13 +4,15 @@ The services have metrics of their own at `/metrics`, of every request; these te
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily
 
+from deployments.notices import EXPECTED
 from deployments.services.serving_overview import service_of
 from perennial.errors import PerennialError
+from perennial.periods import Every
 from perennial.workspace import Workspace
 
 _ABOUT = {
@@ -28,8 +30,15 @@ _ABOUT = {
     "serving_audited_rows": "Rows answered that were computed again offline, ever",
     "serving_audits_failed": "Audits that found other features or scores than training computes, ever",
     "serving_features_timestamp_seconds": "Moment for which the online features were made last",
-    "serving_newest_row_timestamp_seconds": "When the newest row that online features rest on became known",
+    "serving_newest_row_timestamp_seconds": "Newest row of the source that lies back furthest, of those features read",
+    "serving_newest_row_within_seconds": "Age that this row may have while deliveries come as they should",
 }
+
+
+_LONGEST = {Every.DAY: timedelta(days=1), Every.MONTH: timedelta(days=31), Every.YEAR: timedelta(days=366)}
+NEWEST_ROW_WITHIN = {every: EXPECTED[every] + length for every, length in _LONGEST.items()}
+"""Age that the newest row may have, by the length of periods: one more than a delivery may, since it can be from the
+beginning of the period that was delivered."""
 
 
 def serving_metrics(workspaces: Iterable[Workspace], environment: str, now: datetime) -> Iterator[GaugeMetricFamily]:
@@ -43,13 +52,14 @@ def serving_metrics(workspaces: Iterable[Workspace], environment: str, now: date
             told = service_of(ws, now)
         except PerennialError:
             continue
-        for name, value in _numbers(told, ws.settings.serving_replicas) if told else ():
+        within = NEWEST_ROW_WITHIN[ws.use_case.every].total_seconds()
+        for name, value in _numbers(told, ws.settings.serving_replicas, within) if told else ():
             if value is not None:
                 families[name].add_metric([ws.use_case.slug, environment], value)
     yield from families.values()
 
 
-def _numbers(told: dict[str, Any], wanted: int) -> Iterator[tuple[str, float | None]]:
+def _numbers(told: dict[str, Any], wanted: int, within: float) -> Iterator[tuple[str, float | None]]:
     yield "serving_ready_replicas", told["ready"]
     yield "serving_reporting_replicas", told["replicas"]
     yield "serving_wanted_replicas", wanted
@@ -63,5 +73,6 @@ def _numbers(told: dict[str, Any], wanted: int) -> Iterator[tuple[str, float | N
     yield "serving_lost_rows", told["lost_rows"]
     yield "serving_audited_rows", told["audited_rows"]
     yield "serving_audits_failed", told["audits_failed"]
+    yield "serving_newest_row_within_seconds", within
     for name, at in (("features", told["features_at"]), ("newest_row", told["newest_row_at"])):
         yield f"serving_{name}_timestamp_seconds", at.timestamp() if at else None

@@ -15,6 +15,7 @@ import pyarrow as pa
 from perennial.data.engine import Engine, QueryFailed, quote, quote_time
 from perennial.data.features import FeatureColumns, FeaturesQueryWrong, checked_columns, typed_sql
 from perennial.data.lookups import with_lookups
+from perennial.data.newest_rows import furthest_back, newest_rows
 from perennial.data.queries import Reference, keep_reference
 from perennial.data.query_parts import OBSERVATIONS, split, tables_of
 from perennial.data.standing import Standing
@@ -83,7 +84,9 @@ class OnlineFeatures:
         open_views(self._engine, ws, as_of, deliveries=self.deliveries, state=state)
         self._schema = self._engine.schema(f"SELECT * FROM {OBSERVATIONS}")
         self._names, self._struct = self._schema.names, pa.struct(self._schema)
-        moment = self._newest()
+        newest = newest_rows(self._engine, ws.use_case)
+        self.newest_row_at = furthest_back(self._engine, ws.use_case, self._select, newest, self.deliveries, self.as_of)
+        moment = max(newest.values(), default=_BEGINNING)
         self._cut(moment)
         self._request = self._materialise()
         self._engine.execute("SET threads = 1")  # a request is too little work to share
@@ -189,12 +192,9 @@ class OnlineFeatures:
         ]
         return [*zip(*columns, strict=True)]
 
-    def _newest(self) -> datetime:
-        """When the newest of what can be seen became known: between that and `as_of` the moment does not matter."""
-        views = ["labels", *(name for name, one in self._ws.use_case.sources.items() if not one.is_reference)]
-        each = " UNION ALL ".join(f"SELECT max(known_at) AS newest FROM {quote(one)}" for one in views)
-        newest = self._engine.scalar(f"SELECT max(newest) FROM ({each})")
-        return newest.astimezone(UTC) if newest else _BEGINNING
+    @property
+    def _select(self) -> str:
+        return self.query.strip().rstrip(";")
 
     def _cut(self, moment: datetime) -> None:
         """Leave out what became known longer before the newest than `serving.history`."""
@@ -211,7 +211,7 @@ class OnlineFeatures:
         self._engine.execute(f"SET search_path = '{_RECENT},main'")
 
     def _materialise(self) -> str:
-        parts = split(self._engine, self.query.strip().rstrip(";"))
+        parts = split(self._engine, self._select)
         for name, sql in parts.references.items():
             self._engine.keep(name, sql, query=self._ws.use_case.features)
         for name in sorted(parts.tables - parts.references.keys()):

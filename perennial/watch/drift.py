@@ -144,8 +144,19 @@ def noise_limit(reference_counts: Sequence[int], current_counts: Sequence[int]) 
 
 def has_drifted(reference: Bins, current: Column, limit: float) -> bool:
     """Say whether a column has moved by `limit` or more, and by more than chance explains."""
-    index = population_stability_index(reference.all_counts, current.counts)
-    return index is not None and index >= max(limit, noise_limit(reference.all_counts, current.counts))
+    return have_parted(reference.all_counts, current.counts, limit)
+
+
+def have_parted(counts: Sequence[int], others: Sequence[int], limit: float) -> bool:
+    """Say whether two sets of rows are apart by `limit` or more, and by more than chance explains.
+
+    Args:
+        counts: Rows per bin of the one.
+        others: Rows per bin of the other; of no rows nothing can be said.
+        limit: Of the population stability index.
+    """
+    index = population_stability_index(counts, others)
+    return index is not None and index >= max(limit, noise_limit(counts, others))
 
 
 def chance_of_one_bin(reference: Bins, rows: int) -> float:

@@ -23,7 +23,14 @@ from perennial.watch.column_findings import input_findings, score_findings
 from perennial.watch.drift import SCORE, Column, Reference, count_bins, population_stability_index
 from perennial.watch.findings import Category
 from perennial.watch.measurements import measurement_rows
-from perennial.watch.online_features import batches_of, online_findings, served_features
+from perennial.watch.online_features import (
+    COMPARABLE,
+    SERVED,
+    batches_of,
+    keep_served,
+    online_findings,
+    open_comparable,
+)
 from perennial.watch.performance import Outcomes, has_degraded, holdout_performance, measure_performance, read_outcomes
 from perennial.watch.report import Picture, draw
 from perennial.watch.samples import sample_judged, sample_scored
@@ -68,7 +75,9 @@ class Numbers:
     reference: Reference
     features: dict[str, Column]
     served: dict[str, Column]
-    """The features of requests; nothing when there were none."""
+    """The features of requests; nothing when there were none, or no rows to compare them with."""
+    comparable: dict[str, Column]
+    """Those of the period's own rows in the span that requests were for."""
     score: Column | None
     outcomes: Outcomes | None
 
@@ -149,16 +158,20 @@ def _open(engine: Engine, ws: Workspace, state: State, subject: Subject) -> None
 def _numbers(engine: Engine, ws: Workspace, subject: Subject) -> Numbers:
     reference = load_reference(ws.store, subject.model)
     features = count_bins(engine, _FEATURES, reference.features) if subject.snapshot else {}
-    served = _served(engine, ws, subject, reference) if subject.online else {}
+    served, comparable = _asked(engine, ws, subject, reference) if subject.online and subject.snapshot else ({}, {})
     if not subject.predicted:
-        return Numbers(reference, features, served, None, None)
+        return Numbers(reference, features, served, comparable, None, None)
     score = count_bins(engine, _PREDICTIONS, {SCORE: reference.score})[SCORE]
-    return Numbers(reference, features, served, score, read_outcomes(engine, ws.use_case, _PREDICTIONS, subject.as_of))
+    outcomes = read_outcomes(engine, ws.use_case, _PREDICTIONS, subject.as_of)
+    return Numbers(reference, features, served, comparable, score, outcomes)
 
 
-def _served(engine: Engine, ws: Workspace, subject: Subject, reference: Reference) -> dict[str, Column]:
-    view = served_features(engine, ws, subject.online, reference.features, subject.version, subject.period)
-    return count_bins(engine, view, reference.features)
+def _asked(
+    engine: Engine, ws: Workspace, subject: Subject, reference: Reference
+) -> tuple[dict[str, Column], dict[str, Column]]:
+    keep_served(engine, ws, subject.online, reference.features, subject.version, subject.period)
+    open_comparable(engine, _FEATURES)
+    return count_bins(engine, SERVED, reference.features), count_bins(engine, COMPARABLE, reference.features)
 
 
 def _judged(ws: Workspace, state: State, subject: Subject, numbers: Numbers) -> Measured:
@@ -196,9 +209,9 @@ def _findings(
     yield from findings.contract_findings(state, subject.period.label)
     yield from findings.late_findings(state, ws.use_case.entity, subject.period.label)
     reference = numbers.reference.features
-    of_inputs = [*input_findings(reference, numbers.features, monitoring)] if subject.snapshot else []
-    yield from of_inputs
-    yield from online_findings(reference, numbers.served, of_inputs, monitoring)
+    if subject.snapshot:
+        yield from input_findings(reference, numbers.features, monitoring)
+    yield from online_findings(reference, numbers.served, numbers.comparable, monitoring)
     if outcomes is None or numbers.score is None:
         yield findings.nothing_to_score() if subject.is_empty else findings.no_predictions()
         return

@@ -1,21 +1,26 @@
 """A replica follows the journal: it swaps between two requests, refuses what it cannot load, never goes back."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from threading import Event, Thread
 
 import pyarrow as pa
 import pytest
 
 from deployments.observability.serving import serving_metrics
+from perennial.data.acceptance import accept
 from perennial.data.lake import MissingPartition
+from perennial.data.landing import receive
 from perennial.data.online import Asked, Row
 from perennial.digests import digest_bytes
 from perennial.model.artifact import Model, load_reference, save_model
 from perennial.model.constant import Constant
 from perennial.model.encoding import Encoder
 from perennial.model.estimators import estimator
+from perennial.periods import Period
 from perennial.records import Released, ReleaseServed, Trained
 from perennial.release.guarding import guard
 from perennial.release.health import LOOKS
@@ -29,7 +34,7 @@ from serving.clock import now
 from serving.loading import Loaded, load
 from serving.metrics import Metrics
 from serving.replica import NotReady, Replica
-from tests.builders import features_sql, moment
+from tests.builders import features_sql, moment, write_month
 from tests.perennial.release.conftest import Shop, with_labels
 from tests.perennial.release.trials import judged
 from tests.servers import until
@@ -58,7 +63,13 @@ def test_it_is_not_ready_before_a_release_and_answers_after_it(shop: Shop, repli
     assert log.answers == [first, second]
 
 
-def test_the_newest_row_is_told_however_fresh_the_features_are(shop: Shop, replica: Replica) -> None:
+def test_the_newest_row_is_told_however_fresh_the_features_are(shop: Shop, replica: Replica, tmp_path: Path) -> None:
+    """It is that of the labels, which they read; newer orders, which they do not, hide nothing."""
+    may = Period.parse("2024-05")
+    folder = shutil.copytree(shop.ws.settings.use_cases, tmp_path / "use_cases")
+    ws = Workspace.open("shop-returns", shop.ws.settings.model_copy(update={"use_cases": str(folder)}))
+    write_month(ws.use_case.folder, may.label, rows=60, seed=5)
+    accept(ws, receive(ws, "orders", may, may.end), may.end)
     shop.serve(shop.trained)
     until(60, lambda: replica.is_ready)
     report = replica.report()
@@ -70,6 +81,16 @@ def test_the_newest_row_is_told_however_fresh_the_features_are(shop: Shop, repli
     write_report(shop.ws, report)
     told = {one.name: one.samples[0].value for one in serving_metrics([shop.ws], "test", report.at) if one.samples}
     assert told["perennial_serving_newest_row_timestamp_seconds"] == report.newest_row_at.timestamp()
+    assert told["perennial_serving_newest_row_within_seconds"] == timedelta(days=35 + 31).total_seconds()
+
+
+def test_features_that_rest_on_no_rows_have_no_age(shop: Shop, replica: Replica) -> None:
+    metrics = Metrics("binary")
+    for newest in (moment("2024-05-07"), None):
+        report = replica.report().model_copy(update={"newest_row_at": newest})
+        metrics.replica(report, True, 0.0, 0, report.at)
+    assert "perennial_serving_newest_row_age_seconds NaN" in metrics.text().decode()
+    assert "perennial_serving_newest_row_timestamp_seconds NaN" in metrics.text().decode()
 
 
 def test_a_new_release_is_swapped_in_and_a_rollback_needs_no_loading(shop: Shop, log: Kept) -> None:

@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,7 +16,8 @@ from prometheus_client.registry import Collector
 
 from deployments.observability.journals import journal_metrics
 from deployments.observability.orchestration import orchestration_metrics
-from deployments.observability.serving import serving_metrics
+from deployments.observability.serving import NEWEST_ROW_WITHIN, serving_metrics
+from perennial.periods import Every
 from perennial.release.reports import Report, write_report
 from tests.builders import deliver, make_use_case, moment
 from tests.servers import ROOT
@@ -101,3 +104,69 @@ def test_the_alerts_fire_when_they_should(tmp_path: Path) -> None:
     for command in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]):
         done = subprocess.run(["promtool", *command], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+LENGTHS = {Every.DAY: timedelta(days=1), Every.MONTH: timedelta(days=31)}
+
+
+@with_promtool
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("every", "row", "run", "step"),
+    [
+        (Every.DAY, timedelta(hours=17), timedelta(hours=6), timedelta(minutes=10)),
+        (Every.DAY, timedelta(hours=17), timedelta(hours=13), timedelta(minutes=10)),
+        (Every.MONTH, timedelta(days=20), timedelta(days=3), timedelta(hours=6)),
+    ],
+)
+def test_rows_are_old_only_where_a_delivery_is_missing(
+    tmp_path: Path, every: Every, row: timedelta, run: timedelta, step: timedelta
+) -> None:
+    """Each period has its newest row and is delivered at the same time; after three no more come.
+
+    Args:
+        row: From the beginning of a period to its newest row.
+        run: From the end of a period to its delivery.
+        step: Between two looks at the metrics.
+    """
+    length, within = LENGTHS[every], NEWEST_ROW_WITHIN[every]
+    newest = [row + place * length for place in range(-1, 3)]
+    delivered = [run + place * length for place in range(1, 4)]
+    old = newest[-1] + within
+    ends = [*delivered, old + 10 * step]
+    steps = [(end - begin) // step for begin, end in zip([timedelta(), *delivered], ends, strict=True)]
+    known = " ".join(f"{at.total_seconds():.0f}x{n - 1}" for at, n in zip(newest, steps, strict=True))
+    telling = {
+        "exp_labels": {"use_case": "a", "environment": "t"},
+        "exp_annotations": {"summary": _told(within + 6 * step)},
+    }
+    test = {
+        "interval": _minutes(step),
+        "input_series": [
+            _series("timestamp_seconds", known),
+            _series("within_seconds", f"{within.total_seconds():.0f}x{sum(steps)}"),
+        ],
+        "alert_rule_test": [*(_at(one - step) for one in delivered), _at(old), _at(old + 6 * step, telling)],
+    }
+    rules = {"rule_files": [str(ALERTS)], "evaluation_interval": _minutes(step), "tests": [test]}
+    (tmp_path / "rows.yaml").write_text(yaml.safe_dump(rules))
+    done = subprocess.run(["promtool", "test", "rules", "rows.yaml"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _series(name: str, values: str) -> dict[str, str]:
+    return {"series": f'perennial_serving_newest_row_{name}{{use_case="a", environment="t"}}', "values": values}
+
+
+def _at(at: timedelta, *told: dict[str, Any]) -> dict[str, Any]:
+    return {"eval_time": _minutes(at), "alertname": "PerennialOnlineDataOld", "exp_alerts": [*told]}
+
+
+def _minutes(span: timedelta) -> str:
+    return f"{span // timedelta(minutes=1)}m"
+
+
+def _told(age: timedelta) -> str:
+    hours, seconds = divmod(age.seconds, 3600)
+    since = f"{age.days}d {hours}h {seconds // 60}m 0s"
+    return f"a: the newest row of a source that online features read is {since} old."

@@ -212,32 +212,50 @@ def test_a_shop_that_nobody_knew_is_a_new_category_and_its_size_is_missing(copie
     assert ("constant-column", "shop") in found
 
 
-def test_a_feature_that_only_requests_lack_is_found_and_nothing_is_trained_for_it(copies: Copies) -> None:
-    ws = copies()
-    rows = known_features(ws, [*ws.state().features][-1])
+def test_a_feature_that_only_requests_lack_is_found_and_nothing_is_trained_for_it(scored: Workspace) -> None:
+    rows = known_features(scored, [*scored.state().features][-1])
     for one in rows:
         one["features"] |= {"known_rate": None}
-    collect(ws, "online.other", [{**one, "version": 2} for one in rows], moment("2024-04-02"))
-    collect(ws, "online.a", rows[:150], moment("2024-04-20"))
-    deliver(ws, "2024-04")
-    predict(ws, APRIL, APRIL.end)
-    measured = measure(ws, APRIL, APRIL.end)
+    collect(scored, "online.other", [{**one, "version": 2} for one in rows], moment("2024-04-02"))
+    collect(scored, "online.a", rows[150:], moment("2024-04-20"))
+    measured = measure(scored, APRIL, APRIL.end)
     (found,) = [one for one in measured.findings if one.category == Category.ONLINE_FEATURES]
     assert (found.subject, found.level) == ("known_rate", Level.ALERT)
     assert found.summary == "In requests `known_rate` has no value in all 150 rows."
-    assert "known_rate" not in record_decision(ws, APRIL, APRIL.end).reasons[0]
+    assert "known_rate" not in record_decision(scored, APRIL, APRIL.end).reasons[0]
 
 
 def test_what_the_rows_of_the_period_lack_too_is_told_once(copies: Copies) -> None:
     ws = copies()
     _change(ws, lambda orders: orders.set_column(4, "shop", [["essen"] * orders.num_rows]))
-    rows = known_features(ws, [*ws.state().features][-1])
-    for one in rows:
-        one["features"] |= {"shop": "essen", "shop_size": None}
-    collect(ws, "online.a", rows, moment("2024-04-20"))
     deliver(ws, "2024-04")
     predict(ws, APRIL, APRIL.end)
+    collect(ws, "online.a", known_features(ws, [*ws.state().features][-1]), moment("2024-04-20"))
     assert Category.ONLINE_FEATURES not in categories(measure(ws, APRIL, APRIL.end))
+
+
+def test_requests_are_compared_with_the_rows_of_their_own_days(copies: Copies) -> None:
+    """Prices rise through the month, which as a whole has the usual ones."""
+    ws = copies()
+    _change(
+        ws, lambda orders: orders.set_column(2, "price", pc.take(orders["price"], pc.sort_indices(orders["price"])))
+    )
+    deliver(ws, "2024-04")
+    predict(ws, APRIL, APRIL.end)
+    rows = known_features(ws, [*ws.state().features][-1])
+    collect(ws, "online.a", rows[200:], moment("2024-04-21"))
+    measured = measure(ws, APRIL, APRIL.end)
+    assert (measured.drift["price"] or 0) < 0.2
+    assert Category.ONLINE_FEATURES not in categories(measured)
+
+
+def test_before_the_rows_of_a_period_are_delivered_requests_are_compared_with_nothing(copies: Copies) -> None:
+    ws = copies()
+    rows = known_features(ws, [*ws.state().features][-1])
+    for one in rows:
+        one["features"] |= {"price": 900.0, "known_rate": None}
+    collect(ws, "online.a", rows, moment("2024-04-20"))
+    assert categories(measure(ws, APRIL, APRIL.end)) == {Category.NO_PREDICTIONS}
 
 
 def test_labels_that_never_come_are_missed_and_performance_stays_unknown(copies: Copies) -> None:
