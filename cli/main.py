@@ -147,7 +147,7 @@ def check(use_case: SomeUseCase = None, as_json: Json = False) -> None:
     from cli.output import errors
     from perennial.data.rehearsal import files_not_there, rehearse
     from perennial.errors import PerennialError
-    from perennial.model.requirements import check_names
+    from perennial.model.requirements import check_names, short_validation
 
     found: list[dict[str, Any]] = []
     for slug in [use_case] if use_case else slugs():
@@ -155,10 +155,11 @@ def check(use_case: SomeUseCase = None, as_json: Json = False) -> None:
             workspace = open_workspace(slug)
             check_names(workspace.use_case)
             rehearse(workspace)
-            missing = list(files_not_there(workspace))
-            found.append({"use_case": slug, "valid": True, "problems": [], "warnings": missing})
-            if missing and not as_json:
-                errors.print(Text("\n".join(missing), style="yellow"), soft_wrap=True)
+            short = short_validation(workspace.use_case)
+            warnings = [*files_not_there(workspace), *([short] if short else [])]
+            found.append({"use_case": slug, "valid": True, "problems": [], "warnings": warnings})
+            if warnings and not as_json:
+                errors.print(Text("\n".join(warnings), style="yellow"), soft_wrap=True)
         except PerennialError as error:
             found.append({"use_case": slug, "valid": False, "problems": list(getattr(error, "problems", [str(error)]))})
             if not as_json:

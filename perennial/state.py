@@ -91,6 +91,8 @@ class State:
     released_at: dict[int, datetime] = field(default_factory=dict)
     """Moment of release by number."""
     predicted: list[Predicted] = field(default_factory=list)
+    predicted_at: list[datetime] = field(default_factory=list)
+    """Moment of each batch, whose knowledge it was scored with."""
     measured: list[Measured] = field(default_factory=list)
     measured_at: list[datetime] = field(default_factory=list)
     """Moment of each measurement."""
@@ -153,6 +155,13 @@ class State:
                 found[by_number[one.withdraws].model] = one
         return found
 
+    @property
+    def predicted_by_moment(self) -> list[Predicted]:
+        """The scored batches, the one that knew most last; those of one moment in journal order."""
+        return [
+            self.predicted[place] for place in sorted(range(len(self.predicted)), key=self.predicted_at.__getitem__)
+        ]
+
     def delivery(self, source: str, period: str) -> Accepted | None:
         """Return the newest accepted revision of a delivery."""
         found = [one for one in self.accepted if one.source == source and one.period == period]
@@ -191,6 +200,7 @@ def _apply(state: State, entry: Entry) -> None:  # noqa: C901  one case per kind
             _close(state.rollouts.values())
         case Predicted() as record:
             state.predicted.append(record)
+            state.predicted_at.append(entry.at)
         case Measured() as record:
             state.measured.append(record)
             state.measured_at.append(entry.at)

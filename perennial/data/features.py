@@ -30,7 +30,11 @@ class FeaturesQueryWrong(Permanent):
 
 
 class NoObservations(Permanent):
-    """No delivery of the entity was accepted for the period, so there is nothing to compute features for."""
+    """The entity has no rows in the period, and no delivery can say yet that nothing happened."""
+
+
+class NotBegun(Permanent):
+    """The period begins after the moment, so nothing of it could be known."""
 
 
 class FeatureColumns(NamedTuple):
@@ -47,13 +51,15 @@ def build_features(ws: Workspace, period: Period, as_of: datetime) -> FeaturesBu
     The partition is named by all that its content depends on: the query, the period, the deliveries that were
     known at `as_of` and have rows before the period's end, and `as_of` itself while the period has not ended. The
     same again is found in the journal and not computed. The query's text is kept, for the models trained on them.
-    A period in which nothing happened, as its delivery says, has a partition without rows.
+    A period that is over and in which nothing happened, as its delivery says, has a partition without rows.
 
     Raises:
-        NoObservations: The entity has no rows in the period, and no delivery of it was accepted.
+        NotBegun: The period begins after `as_of`.
+        NoObservations: The entity has no rows in the period, and no delivery of it was accepted or it was not over.
         FeaturesQueryWrong: The query's result has the wrong shape.
         QueryFailed: The engine refused the query.
     """
+    _require_begun(ws.use_case, period, as_of)
     state = ws.state()
     deliveries = deliveries_before(ws, state, period.end, as_of)
     seen = digest_json([one.partition for one in deliveries])
@@ -66,8 +72,8 @@ def build_features(ws: Workspace, period: Period, as_of: datetime) -> FeaturesBu
         open_views(engine, ws, as_of, period, deliveries=deliveries)
         columns = compute_features(engine, ws.use_case)
         rows = int(engine.scalar(f"SELECT count(*) FROM {_COMPUTED}"))
-        if not rows and not _is_delivered(ws.use_case, period, deliveries):
-            raise NoObservations(_no_observations(ws.use_case, period))
+        if not rows:
+            _require_over(ws.use_case, period, deliveries, as_of)
         _check_types(engine, ws, state, columns)
         version = lake.append(ws, "features", _in_order(engine, ws.use_case), "snapshot", partition)
     built = FeaturesBuilt(
@@ -84,8 +90,27 @@ def build_features(ws: Workspace, period: Period, as_of: datetime) -> FeaturesBu
     return ws.state().features[partition]
 
 
-def _is_delivered(use_case: UseCase, period: Period, deliveries: Sequence[Accepted]) -> bool:
-    return (use_case.entity, period.label) in {(one.source, one.period) for one in deliveries}
+def _require_begun(use_case: UseCase, period: Period, as_of: datetime) -> None:
+    if as_of < period.start:
+        raise NotBegun(
+            f"`{period}` of `{use_case.slug}` begins at {period.start:%F %R} UTC, so nothing of it could be known at "
+            f"{as_of:%F %R}. Expected a moment in it or after it: give a later `--as-of`."
+        )
+
+
+def _require_over(use_case: UseCase, period: Period, deliveries: Sequence[Accepted], as_of: datetime) -> None:
+    """Only of a period that is over can its delivery say that nothing happened."""
+    name = f"`{use_case.entity}` in `{period}`"
+    if (use_case.entity, period.label) not in {(one.source, one.period) for one in deliveries}:
+        raise NoObservations(
+            f"`{use_case.slug}` has no accepted rows of {name}, so there are no features to build. Ingest and validate "
+            f"`{use_case.entity}` for `{period}` first."
+        )
+    if as_of < period.end:
+        raise NoObservations(
+            f"`{use_case.slug}` has no rows of {name} that were known at {as_of:%F %R} UTC, and the period was not "
+            f"over before {period.end:%F %R}, so that some may still have come. Give a later `--as-of`."
+        )
 
 
 def compute_features(engine: Engine, use_case: UseCase, sql: str | None = None) -> FeatureColumns:
@@ -264,13 +289,6 @@ def _refuse_rows(engine: Engine, sql: str, what: str, remedy: str) -> None:
         raise FeaturesQueryWrong(
             f"{what} {count} observations, such as {named}. Expected exactly one row per observation. {remedy}"
         )
-
-
-def _no_observations(use_case: UseCase, period: Period) -> str:
-    return (
-        f"`{use_case.slug}` has no accepted rows of `{use_case.entity}` in `{period}`, so there are no features to "
-        f"build. Ingest and validate `{use_case.entity}` for `{period}` first."
-    )
 
 
 def _is_text(kind: pa.DataType) -> bool:

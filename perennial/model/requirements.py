@@ -36,6 +36,25 @@ def check_names(use_case: UseCase) -> None:
         estimator(candidate.estimator, use_case.task).complete({**candidate.params, **searched})
 
 
+def short_validation(use_case: UseCase) -> str | None:
+    """Say why no row of the validation window, or hardly one, has a label in time, and what to do; else `None`.
+
+    Where a column tells when a label was known, `label.matures_after` says by when nearly all are.
+    """
+    label, source = use_case.label, use_case.sources[use_case.label.source]
+    is_told = bool(label.known_at or source.known_at)
+    late = label.matures_after if is_told else source.known_after + label.known_after
+    if late < use_case.training.validation:
+        return None
+    known, declared = format_duration(late), format_duration(use_case.training.validation)
+    otherwise = ", or `label.matures_after` shorter if nearly all are known earlier" if is_told else ""
+    return (
+        f"Labels of `{use_case.slug}` are known {'up to ' if is_told else ''}{known} after their event, and in the "
+        f"validation window only those count that are known when the holdout begins. Make `training.validation` "
+        f"({declared}) clearly longer{otherwise}."
+    )
+
+
 def check_rows(use_case: UseCase, plan: TrainingPlan) -> None:
     """Look at the counts of a plan.
 
@@ -83,12 +102,8 @@ def _remedy(use_case: UseCase, name: str, window: Window) -> str:
     late, training = use_case.label.known_after, use_case.training
     if window.start == window.end:
         return "The data begin later than that window; ingest more periods."
-    if name == "validation" and late >= training.validation:
-        declared = format_duration(training.validation)
-        return (
-            f"Labels are known {format_duration(late)} after their event, and those of this window must be known when "
-            f"the holdout begins, which none can be. Make `training.validation` ({declared}) clearly longer."
-        )
+    if name == "validation" and (short := short_validation(use_case)):
+        return short
     if name == "holdout" and late >= use_case.label.matures_after + training.holdout:
         return (
             f"Labels are known {format_duration(late)} after their event, so no row of this window has one yet. Set "

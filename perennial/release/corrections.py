@@ -141,9 +141,11 @@ def _is_of(corrected: PredictionsCorrected, withdrawn: Withdrawn) -> bool:
 
 
 def _sources(entries: Sequence[Entry], state: State, withdrawn: Withdrawn) -> Iterator[Source]:
+    """What it wrote; of a period the newest batch, which superseded what it had scored on other features before."""
     number, version, rollout = withdrawn.number, withdrawn.version, withdrawn.rollout
     is_release = rollout is None
-    for batch in (one for one in state.predicted if is_release and one.release == number):
+    newest = {one.period: one for one in state.predicted_by_moment if is_release and one.release == number}
+    for batch in newest.values():
         yield Source(batch_name(batch), batch.rows, (_origin(batch),))
     for answers in _collected_since(entries, withdrawn):
         if answers.versions.get(version):
@@ -152,7 +154,8 @@ def _sources(entries: Sequence[Entry], state: State, withdrawn: Withdrawn) -> It
     for correction in (one for one in state.corrected if is_release and one.release == number):
         first = _sources(entries, state, _of_correction(correction, state))
         origins = tuple(origin for one in first if one.batch in correction.sources for origin in one.origins)
-        yield Source(correction.batch, correction.rows, origins)
+        if origins:
+            yield Source(correction.batch, correction.rows, origins)
 
 
 def _collected_since(entries: Sequence[Entry], withdrawn: Withdrawn) -> Iterator[AnswersCollected]:

@@ -35,7 +35,8 @@ def predict(ws: Workspace, period: Period, as_of: datetime) -> Predicted:
 
     Raises:
         NothingReleased: No version was released up to `as_of`.
-        NoObservations: The period has no rows to score, and no delivery says that there are none.
+        NotBegun: The period begins after `as_of`.
+        NoObservations: The period has no rows to score, and no delivery can say that there are none.
         InvalidModel: The champion's artifact is not what its training wrote.
         LakeBusy: Another writer committed at the same moment; try again.
     """
@@ -64,22 +65,26 @@ def prediction_rows(engine: Engine, ws: Workspace, batches: Sequence[str], name:
 def corrected_rows(engine: Engine, ws: Workspace, batches: Sequence[str], name: str) -> None:
     """Give what counts today of some batches, at least one, scored in batch or online, the name of a view.
 
-    That is of each `prediction_id` the newest row, in the order of the journal, of a release that was not withdrawn;
-    one that was not corrected yet is left out. What a canary answered beside a release that was withdrawn was another
-    version's doing, and stands; unless it failed itself.
+    That is of each `prediction_id` the newest row, by the moment it was written for and then in the order of the
+    journal, of a release that was not withdrawn; one that was not corrected yet is left out. What a canary answered
+    beside a release that was withdrawn was another version's doing, and stands; unless it failed itself. Of a period
+    that was scored on several snapshots of its features only the newest counts, so that a row that a corrected
+    delivery took away is gone.
     """
     state, every = ws.state(), f"{name}_with_corrections"
     wanted = {*batches, *_corrections(state, batches)}
-    partitions = [one for one in written_batches(ws.journal.entries()) if one in wanted]
+    by_moment = sorted(ws.journal.entries(), key=lambda one: one.at)
+    partitions = [one for one in written_batches(by_moment) if one in wanted]
     prediction_rows(engine, ws, partitions, every)
-    placed = ", ".join(f"({quote_text(batch)}, {place})" for place, batch in enumerate(partitions))
+    snapshots = [one.snapshot for one in state.predicted_by_moment]
     has_arms = "arm" in engine.schema(f"SELECT * FROM {quote(every)}").names
     asked = f"SELECT prediction_id FROM {quote(every)} WHERE batch IN ({', '.join(map(quote_text, batches))})"
     engine.view(
         name,
-        f"SELECT rows.* FROM {quote(every)} AS rows JOIN (VALUES {placed}) AS places(batch, place) USING (batch) "
-        f"WHERE {_stands(state, has_arms)} AND prediction_id IN ({asked}) "
-        "QUALIFY row_number() OVER (PARTITION BY prediction_id ORDER BY place DESC) = 1",
+        f"SELECT rows.* FROM {quote(every)} AS rows JOIN {_places(partitions)} AS b(name, place) ON batch = b.name "
+        f"LEFT JOIN {_places(snapshots)} AS s(name, place) ON features_digest = s.name "
+        f"WHERE {_stands(state, has_arms)} AND {_is_newest(state)} AND prediction_id IN ({asked}) "
+        "QUALIFY row_number() OVER (PARTITION BY prediction_id ORDER BY b.place DESC, s.place DESC) = 1",
     )
 
 
@@ -101,13 +106,38 @@ def written_batches(entries: Iterable[Entry], period: Period | None = None) -> l
 
 def _stands(state: State, has_arms: bool) -> str:
     """The condition that a row's release was not withdrawn, and its canary not taken back for being worse."""
-    withdrawn = [-1, *(one.withdraws for one in state.released if one.withdraws is not None)]
+    withdrawn = [-1, *_withdrawn(state)]
     failed = [-1, *(number for number, one in state.rollouts.items() if one.has_failed)]
     good = f"release NOT IN ({', '.join(map(str, withdrawn))})"
     if not has_arms:
         return good
     by_canary = "coalesce(arm = 'canary', FALSE)"
     return f"CASE WHEN {by_canary} THEN coalesce(rollout, 0) NOT IN ({', '.join(map(str, failed))}) ELSE {good} END"
+
+
+def _withdrawn(state: State) -> set[int]:
+    return {one.withdraws for one in state.released if one.withdraws is not None}
+
+
+def _is_newest(state: State) -> str:
+    """The condition that no newer snapshot of a row's period was scored by what stands."""
+    withdrawn, corrected = _withdrawn(state), set[str]()
+    for correction in reversed(state.corrected):
+        if correction.release not in withdrawn or correction.batch in corrected:
+            corrected.update(correction.sources)
+    standing = [
+        one for one in state.predicted_by_moment if one.release not in withdrawn or batch_name(one) in corrected
+    ]
+    newest = {one.period: one.snapshot for one in standing}
+    superseded = {one.snapshot for one in standing} - {*newest.values()}
+    listed = ", ".join(map(quote_text, sorted(superseded)))
+    return f"coalesce(features_digest NOT IN ({listed}), TRUE)" if superseded else "TRUE"
+
+
+def _places(names: Sequence[str]) -> str:
+    """A relation of some names, each once and with its last place among them."""
+    last = {name: place for place, name in enumerate(names)}
+    return f"(VALUES {', '.join(f'({quote_text(name)}, {place})' for name, place in {'': -1, **last}.items())})"
 
 
 def _corrections(state: State, batches: Sequence[str]) -> list[str]:

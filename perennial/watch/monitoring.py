@@ -94,8 +94,9 @@ class Numbers:
 def measure(ws: Workspace, period: Period, as_of: datetime) -> Measured:
     """Measure how a period was scored, on the labels known at `as_of`, and record what is found.
 
-    The release that scored the period newest is measured, else the champion with the finding that nothing was
-    scored. The same moment again finds its record; a later one, when more labels are known, is a new measurement.
+    The batch of the period that was scored with the newest knowledge is measured, else the champion with the finding
+    that nothing was scored. The same moment again finds its record; a later one, when more labels are known, is a new
+    measurement.
 
     Args:
         ws: Whose predictions.
@@ -124,7 +125,7 @@ def measure(ws: Workspace, period: Period, as_of: datetime) -> Measured:
 
 
 def _subject(ws: Workspace, state: State, period: Period, as_of: datetime) -> Subject:
-    scored = [one for one in state.predicted if one.period == period.label]
+    scored = [one for one in state.predicted_by_moment if one.period == period.label]
     if scored:
         one = scored[-1]
         if not one.rows:

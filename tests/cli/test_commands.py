@@ -84,6 +84,14 @@ def test_every_command_explains_itself(tmp_path: Path, command: str) -> None:
     assert "Usage: perennial" in perennial(tmp_path, command, "--help")
 
 
+def test_a_validation_window_that_no_label_can_reach_is_told_before_any_training(tmp_path: Path) -> None:
+    late = {"label": {"matures_after": "31d"}, "sources": {"outcomes": {"known_at": "ordered_at"}}}
+    make_use_case(tmp_path, changes=late)
+    (checked,) = json.loads(perennial(tmp_path, "check", "shop-returns", "--json"))
+    assert checked["valid"] and len(checked["warnings"]) == 1
+    assert "Make `training.validation` (14d) clearly longer" in checked["warnings"][0]
+
+
 @pytest.mark.long
 def test_a_period_that_fails_ends_the_backfill_with_what_was_reached_and_where(tmp_path: Path) -> None:
     (tmp_path / "use_cases").mkdir()

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from perennial.records import Accepted, Entry, Record, Released, TrainingRefused
+from perennial.records import Accepted, Entry, Predicted, Record, Released, TrainingRefused
 from perennial.state import fold
 
 
@@ -34,6 +34,10 @@ def accepted(revision: int, period: str = "2024-01") -> Accepted:
     )
 
 
+def predicted(snapshot: str) -> Predicted:
+    return Predicted(period="2024-02", release=1, model="a", version=1, snapshot=snapshot, rows=2, table_version=1)
+
+
 def test_nothing_folds_to_nothing() -> None:
     state = fold([])
     assert state.seq == 0 and state.champion is None and state.released == []
@@ -49,6 +53,15 @@ def test_a_state_of_the_past_knows_only_what_was_decided_by_then() -> None:
     story = entries(released(1, "a"), released(2, "b"))
     assert fold(story, as_of=datetime(2024, 1, 1, tzinfo=UTC)).released == [released(1, "a")]
     assert fold(story, as_of=datetime(2023, 12, 31, tzinfo=UTC)).champion is None
+
+
+def test_scored_batches_are_told_by_the_moment_they_were_scored_for_and_those_of_one_in_their_order() -> None:
+    records = [predicted(name) for name in ("full", "early", "again")]
+    moments = [datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 2, 9, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC)]
+    numbered = zip(records, moments, strict=True)
+    state = fold(Entry(seq=n, previous="", at=at, record=one) for n, (one, at) in enumerate(numbered, start=1))
+    assert [one.snapshot for one in state.predicted] == ["full", "early", "again"]
+    assert [one.snapshot for one in state.predicted_by_moment] == ["early", "full", "again"]
 
 
 def test_the_newest_accepted_revision_of_a_delivery_counts() -> None:

@@ -10,6 +10,7 @@ from perennial.data.features import (
     FeatureColumns,
     FeaturesQueryWrong,
     NoObservations,
+    NotBegun,
     build_features,
     feature_columns,
     labelled_rows_sql,
@@ -106,7 +107,19 @@ def test_only_labels_known_before_an_observation_count(delivered: Workspace):
 
 def test_a_period_without_rows_says_what_to_do(delivered: Workspace):
     with pytest.raises(NoObservations, match="`2024-06`"):
-        build_features(delivered, Period.parse("2024-06"), FEBRUARY.end)
+        build_features(delivered, Period.parse("2024-06"), moment("2024-07-01"))
+
+
+def test_only_of_a_period_that_is_over_a_delivery_says_that_nothing_happened(tmp_path: Path):
+    ws = open_delivered(tmp_path)
+    with pytest.raises(NoObservations, match=r"known at 2024-02-01 00:00 UTC, .* not over before 2024-03-01 00:00"):
+        build_features(ws, FEBRUARY, FEBRUARY.start)
+    assert not ws.state().features
+
+
+def test_a_period_that_has_not_begun_has_no_features(delivered: Workspace):
+    with pytest.raises(NotBegun, match=r"`2024-02` of `shop-returns` begins at 2024-02-01 00:00 UTC"):
+        build_features(delivered, FEBRUARY, moment("2024-01-31"))
 
 
 @pytest.mark.parametrize("late", [0, 5])

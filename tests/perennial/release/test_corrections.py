@@ -14,6 +14,7 @@ from perennial.model.constant import Constant
 from perennial.records import (
     Answer,
     Entry,
+    Predicted,
     PredictionsCorrected,
     Record,
     Released,
@@ -22,12 +23,12 @@ from perennial.records import (
     Verdict,
 )
 from perennial.release import corrections
-from perennial.release.corrections import NotCorrectable, Withdrawn, affected, correct
+from perennial.release.corrections import NotCorrectable, Origin, Source, Withdrawn, affected, correct
 from perennial.release.predictions import batch_name, corrected_rows, predict
 from perennial.workspace import Workspace
 from tests.builders import moment
 from tests.perennial.release.conftest import MAY, Shop
-from tests.perennial.release.test_predictions import APRIL
+from tests.perennial.release.test_predictions import APRIL, correct_april
 from tests.perennial.release.trials import collect, known_features
 
 JUNE = moment("2024-06-01")
@@ -187,6 +188,79 @@ def test_what_lacks_a_feature_stays_listed_and_all_else_is_corrected(shop: Shop,
     assert shop.ws.state().corrected[0].rows == 450
     [found] = affected(shop.ws.journal.entries())
     assert [one.batch for one in found.sources] == ["online.bare"]
+
+
+def scored_twice(shop: Shop) -> tuple[Predicted, Predicted]:
+    """Let the champion score April before and after its delivery is corrected, and 100 orders with it taken away."""
+    first = predict(shop.ws, APRIL, MAY)
+    correct_april(shop.ws, moment("2024-05-02"))
+    return first, predict(shop.ws, APRIL, moment("2024-05-03"))
+
+
+def expect_only(shop: Shop, release: int, newest: Predicted) -> None:
+    """Of April counts every row of the newest snapshot once, as the model of a release scores it, at every look."""
+    batches = [batch_name(one) for one in shop.ws.state().predicted]
+    found = view(shop.ws, batches)
+    assert found == view(shop.ws, batches) and len(found) == newest.rows == 300
+    assert {(one["release"], one["features_digest"]) for one in found} == {(release, newest.snapshot)}
+    rows = pa.Table.from_pylist([one["features"] for one in known_features(shop.ws, newest.snapshot)])
+    expected = load_model(shop.ws.store, shop.ws.state().released[release - 1].model).score(rows)
+    by_order = sorted(found, key=lambda one: str(one["order_id"]))
+    assert [one["score"] for one in by_order] == pytest.approx(expected, abs=1e-7)
+
+
+def test_a_row_that_a_corrected_delivery_took_away_counts_no_longer(shop: Shop) -> None:
+    shop.serve(shop.trained)
+    expect_only(shop, 1, scored_twice(shop)[1])
+
+
+def test_what_a_corrected_delivery_superseded_is_not_scored_again(shop: Shop) -> None:
+    first = shop.serve(shop.trained)
+    shop.serve(shop.plant(fitted=Constant(BAD)))
+    _, newest = scored_twice(shop)
+    withdraw(shop, 2, first)
+    [found] = affected(shop.ws.journal.entries())
+    assert [(one.batch, one.rows) for one in found.sources] == [(batch_name(newest), 300)]
+    [done] = correct(shop.ws, JUNE)
+    assert done.rows == 300 and affected(shop.ws.journal.entries()) == []
+    expect_only(shop, 3, newest)
+
+
+def test_of_a_correction_that_mixed_what_was_superseded_only_the_newest_is_read_and_corrected(shop: Shop) -> None:
+    first = shop.serve(shop.trained)
+    shop.serve(shop.plant(fitted=Constant(BAD)))
+    both = scored_twice(shop)
+    back = withdraw(shop, 2, first)
+    sources = [
+        Source(batch_name(one), one.rows, (Origin(batch_name(one), 2, 2, one.snapshot),)) for one in reversed(both)
+    ]
+    model = load_model(shop.ws.store, back.model)
+    assert corrections._correct(shop.ws, Withdrawn(2, 2), sources, back, model, JUNE).rows == 700
+    expect_only(shop, 3, both[1])
+    better = shop.serve(shop.plant(fitted=Constant(0.4)), moment("2024-06-02"))
+    again = withdraw(shop, 3, better, moment("2024-06-03"))
+    assert [one.rows for one in correct(shop.ws, moment("2024-06-03"))] == [300]
+    expect_only(shop, again.number, both[1])
+
+
+def test_a_correction_of_what_was_superseded_does_not_bring_it_back(shop: Shop) -> None:
+    first = shop.serve(shop.trained)
+    shop.serve(shop.plant(fitted=Constant(BAD)))
+    predict(shop.ws, APRIL, MAY)
+    withdraw(shop, 2, first, moment("2024-05-02"))
+    correct_april(shop.ws, moment("2024-05-02"))
+    newest = predict(shop.ws, APRIL, moment("2024-05-03"))
+    assert newest.release == 3
+    correct(shop.ws, JUNE)
+    expect_only(shop, 3, newest)
+
+
+def test_what_was_scored_for_an_earlier_moment_does_not_count_though_it_was_written_later(shop: Shop) -> None:
+    shop.serve(shop.trained)
+    shop.serve(shop.plant(fitted=Constant(0.25)), moment("2024-05-20"))
+    batches = [batch_name(predict(shop.ws, APRIL, moment(day))) for day in ("2024-05-21", "2024-05-10")]
+    found = view(shop.ws, batches)
+    assert len(found) == 400 and {(one["release"], one["score"]) for one in found} == {(2, 0.25)}
 
 
 def a_canary(shop: Shop, number: int, answer: Answer, asked: list[dict[str, Any]]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from perennial.data import lake
 from perennial.data.engine import Engine
-from perennial.data.features import snapshot_view
+from perennial.data.features import NotBegun, snapshot_view
 from perennial.journal import Journal
 from perennial.model.artifact import InvalidModel, load_model
 from perennial.model.constant import Constant
@@ -36,6 +36,17 @@ def rows(ws: Workspace, *batches: Predicted) -> list[dict[str, Any]]:
     with Engine(ws.settings) as engine:
         prediction_rows(engine, ws, [batch_name(one) for one in batches], "scored")
         return engine.table("SELECT * FROM scored ORDER BY order_id, release").to_pylist()
+
+
+def correct_april(ws: Workspace, at: datetime) -> None:
+    """Deliver April once more with 300 other orders, and leave the files, which all tests share, as they were."""
+    kept = {file: file.read_bytes() for file in (ws.use_case.folder / "deliveries").glob("*-2024-04.csv")}
+    try:
+        write_month(ws.use_case.folder, "2024-04", 300, seed=99)
+        deliver(ws, "2024-04", as_of=at)
+    finally:
+        for file, content in kept.items():
+            file.write_bytes(content)
 
 
 def test_every_row_of_the_period_is_scored_once(shop: Shop) -> None:
@@ -89,14 +100,7 @@ def test_corrected_rows_are_a_new_batch_beside_the_old_one(shop: Shop) -> None:
     shop.serve(shop.trained)
     first = predict(shop.ws, APRIL, MAY)
     before = rows(shop.ws, first)
-    deliveries = shop.ws.use_case.folder / "deliveries"
-    kept = {file: file.read_bytes() for file in deliveries.glob("*-2024-04.csv")}
-    try:
-        write_month(shop.ws.use_case.folder, "2024-04", 300, seed=99)
-        deliver(shop.ws, "2024-04", as_of=moment("2024-05-02"))
-    finally:
-        for file, content in kept.items():
-            file.write_bytes(content)
+    correct_april(shop.ws, moment("2024-05-02"))
     second = predict(shop.ws, APRIL, moment("2024-05-03"))
     assert second.snapshot != first.snapshot and second.rows == 300
     assert rows(shop.ws, first) == before
@@ -110,6 +114,14 @@ def test_the_champion_of_the_moment_scores(shop: Shop) -> None:
         assert predict(shop.ws, APRIL, moment(day)).release == release
     with pytest.raises(NothingReleased, match="No version of `shop-returns` was released by 2024-05-09"):
         predict(shop.ws, APRIL, moment("2024-05-09"))
+
+
+def test_a_period_that_has_not_begun_is_refused_and_nothing_is_recorded(shop: Shop) -> None:
+    shop.serve(shop.trained, at=moment("2024-03-01"))
+    head = shop.ws.state().seq
+    with pytest.raises(NotBegun, match=r"`2024-04` of `shop-returns` begins at 2024-04-01 00:00 UTC, .* a later `--as"):
+        predict(shop.ws, APRIL, moment("2024-03-19"))
+    assert shop.ws.state().seq == head and lake.version(shop.ws, "predictions") is None
 
 
 def test_without_a_champion_nothing_is_scored(shop: Shop) -> None:

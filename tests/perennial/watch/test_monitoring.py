@@ -155,6 +155,11 @@ def test_the_release_that_scored_the_period_newest_is_measured(scored: Workspace
     assert "2 serves now" in " ".join(record_decision(scored, APRIL, later).reasons)
 
 
+def test_what_was_scored_for_an_earlier_moment_does_not_hide_the_rest_of_the_period(scored: Workspace) -> None:
+    assert 0 < predict(scored, APRIL, moment("2024-04-15")).rows < 300
+    assert scored.state().predicted[-1].rows < measure(scored, APRIL, LATER).rows == 300
+
+
 def test_a_release_between_the_decision_and_its_answer_does_not_take_the_answer_away(
     scored: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
