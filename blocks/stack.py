@@ -53,6 +53,11 @@ class Service(BaseModel):
         return self.name.removeprefix(_SERVE) if self.name.startswith(_SERVE) else None
 
     @property
+    def port(self) -> int:
+        """Where on its host it answers; 0 of a worker."""
+        return int(self.address.rpartition(":")[2] or 0)
+
+    @property
     def process(self) -> psutil.Process | None:
         """The process while it runs; `None` when it has ended or when its pid belongs to another."""
         try:

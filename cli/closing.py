@@ -59,7 +59,8 @@ def say_where(summary: dict[str, Any], settings: Settings, console: Console) -> 
     console.print()
     for slug, found in summary.items():
         took = f"{found['seconds']} s; " if "seconds" in found else ""
-        console.print(f"{slug}: {took}newest report {found['report']}", soft_wrap=True)
+        newest = f"newest report {found['report']}" if found["report"] else "no report yet"
+        console.print(f"{slug}: {took}{newest}", soft_wrap=True)
     addresses = [one.address for name, one in read_stack(settings).services.items() if name in (PREFECT, MLFLOW)]
     looked_at = f"Look at it in {' and '.join(addresses)}" if addresses else "`perennial up` lets you look at it"
     console.print(f"{looked_at}: Prefect (runs, artifacts) and MLflow (models, plots).", soft_wrap=True)

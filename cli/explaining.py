@@ -41,7 +41,8 @@ def _find(request_id: str, use_case: str | None) -> "tuple[Workspace, list[Asked
         except UnknownRequest:
             if workspace is served[-1]:
                 raise
-    raise UnknownRequest(f"`{request_id}` was not answered: no use case here declares `serving`.")
+    unserved = f"`{use_case}` declares no `serving`" if use_case else "no use case here declares `serving`"
+    raise UnknownRequest(f"`{request_id}` was not answered: {unserved}.")
 
 
 def _taken_apart(workspace: "Workspace", answers: "list[AskedAnswer]") -> "list[Contributions | None]":

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -129,16 +130,20 @@ def _trial(trial: dict[str, Any]) -> RenderableType:
     steps = ", ".join(
         f"[bold]{one:.0%}[/]" if n == trial["step"] else f"{one:.0%}" for n, one in enumerate(trial["steps"])
     )
+    began, deadline = _moment(trial["began"]), _moment(trial["deadline"])
     return (
         f"[bold cyan]version {trial['version']}[/] is on trial as {trial['kind']} {trial['number']} against version "
-        f"{trial['against_version']}, since {trial['began'][:19]} until {trial['deadline'][:19]} at the latest; "
-        f"share {steps}"
+        f"{trial['against_version']}, since {began} until {deadline} at the latest; share {steps}"
     )
 
 
 def _verdict(title: str, verdict: Verdict) -> RenderableType:
     lines = [Text.assemble(f"{title}: ", (_SAID[verdict.answer], _TONES[verdict.answer]))]
-    return Group(*lines, *(Text(f"  {one}") for one in verdict.reasons))
+    return Group(*lines, *(Padding(Text(one), (0, 0, 0, 2)) for one in verdict.reasons))
+
+
+def _moment(at: str) -> str:
+    return f"{datetime.fromisoformat(at):%Y-%m-%d %H:%M}"
 
 
 def _past(rows: list[dict[str, Any]]) -> RenderableType:
@@ -148,7 +153,7 @@ def _past(rows: list[dict[str, Any]]) -> RenderableType:
     for one in rows:
         verdict = one["verdict"]
         answer, why = (verdict.answer.value, verdict.reasons[0]) if verdict else ("", "")
-        table.add_row(f"{one['kind']} {one['number']}", str(one["version"]), one["began"][:16], answer, Text(why))
+        table.add_row(f"{one['kind']} {one['number']}", str(one["version"]), _moment(one["began"]), answer, Text(why))
     return Group("", table)
 
 

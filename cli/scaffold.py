@@ -15,7 +15,7 @@ import polars as pl
 from cli.inference import Found, infer, is_time, not_times, read_texts
 from cli.sizing import Sizes, sizes
 from cli.templates import features_text, use_case_text
-from perennial.data.engine import quote, quote_text
+from perennial.data.engine import QueryFailed, quote, quote_text
 from perennial.data.rehearsal import rehearse
 from perennial.errors import Permanent, nearest
 from perennial.periods import Every, Period, parse_duration, periods_between
@@ -128,7 +128,8 @@ def _require_whole(slug: str, settings: Settings) -> None:
     except Permanent as error:
         shown = str(error).replace(f"{settings.use_cases}/", "")
         raise CannotScaffold(
-            f"What came of this is no use case, and nothing was written: {shown} Change the CSV or what was said of it."
+            f"What came of this is no use case, and nothing was written: {shown}\n"
+            "Change the CSV or what was said of it."
         ) from None
 
 
@@ -143,12 +144,12 @@ def _draft(
     settings: Settings,
 ) -> Draft:
     delay = _delay(label_after)
-    texts = read_texts(csv, settings)
+    texts = _texts(csv, settings)
     _require(texts.height > 0, "The CSV has no rows.")
     for name in texts.columns:
         _require(re.fullmatch(_NAME, name) is not None, _unfit(csv, name))
     for name in (*key, event_time, label):
-        _require(name in texts.columns, f"`{csv}` has no column `{name}`{nearest(name, texts.columns)}.")
+        _require(name in texts.columns, f"`{csv}` has no column `{name}`{nearest(name, texts.columns) or '.'}")
     frame, columns = infer(texts, exact=key)
     _require(is_time(frame[event_time]), _no_times(texts[event_time]))
     _require_key(frame, key)
@@ -173,6 +174,26 @@ def _draft(
         sizes=sizes(last - first, frame.height - frame[label].null_count(), length, delay),
         ceiling=_spread(frame[label]),
     )
+
+
+def _texts(csv: Path, settings: Settings) -> pl.DataFrame:
+    try:
+        return read_texts(csv, settings)
+    except QueryFailed:
+        _require_utf8(csv)
+        raise
+
+
+def _require_utf8(csv: Path) -> None:
+    with csv.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                raise CannotScaffold(
+                    f"`{csv}` is not UTF-8 in line {number}. Write it anew as UTF-8; if it is Latin-1, "
+                    "`iconv -f latin1 -t utf-8` does."
+                ) from None
 
 
 def _delay(text: str) -> timedelta:

@@ -62,11 +62,14 @@ def draw_services(rows: list[dict[str, Any]], environment: str) -> RenderableTyp
             (f"Services of {environment}", "bold"), ": none on this machine; start them by `perennial up`"
         )
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for name in ("service", "state", "address"):
+        table.add_column(name, no_wrap=True)
     for row in rows:
-        state = "[green]running[/]" if row["running"] else "[red]ended[/]; `perennial up` starts it again"
+        state = "[green]running[/]" if row["running"] else "[red]ended[/]"
         size = f"{row['memory_mb']} MB" if row["running"] else ""
         table.add_row(row["service"], state, row["address"] or "", f"pid {row['pid']}" if row["running"] else "", size)
-    return Group(Text(f"Services of {environment}", style="bold"), table)
+    hint = [] if all(row["running"] for row in rows) else ["`perennial up` starts again what has ended."]
+    return Group(Text(f"Services of {environment}", style="bold"), table, *hint)
 
 
 def draw_server(server: dict[str, Any] | None) -> RenderableType:

@@ -71,7 +71,8 @@ def _story(added: tuple[Entry, ...], workspace: Workspace) -> RenderableType:
     for stage, sentence in tell(added, workspace.use_case.metrics.primary):
         lines.add_row(stage, sentence)
     if not lines.row_count:
-        lines.add_row("", f"{len(added)} entries, as `perennial history {workspace.use_case.slug}` tells.")
+        entries = "1 entry" if len(added) == 1 else f"{len(added)} entries"
+        lines.add_row("", f"{entries}, as `perennial history {workspace.use_case.slug}` tells.")
     return lines
 
 

@@ -77,7 +77,7 @@ def draw(status: dict[str, Any], primary: str) -> RenderableType:
             lines.add_row("", one)
     if status["decided"]:
         decided = status["decided"]
-        lines.add_row("decision", Text(f"{decided.action}: {'; '.join(decided.reasons)}"))
+        lines.add_row("decision", Text(f"{decided.action}: {' '.join(decided.reasons)}"))
     if status["report"]:
         lines.add_row("report", Text(status["report"]))
     return Group(

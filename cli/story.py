@@ -82,7 +82,8 @@ def _(record: Predicted, primary: str) -> list[tuple[str, str]]:
 @_say.register
 def _(record: Measured, primary: str) -> list[tuple[str, str]]:
     now, then = record.performance.get(primary), record.reference.get(primary)
-    known = f"{primary} {show(now)} on {now.rows if now else 0:,} mature labels; on its holdout {show(then)}"
+    labels = f"{now.rows if now else 0:,} mature labels"
+    known = f"{record.period}: {primary} {show(now)} on {labels}; on its holdout {show(then)}"
     loud = [one for one in record.findings if one.level is not Level.INFO]
     categories = dict.fromkeys(one.category for one in loud)
     return [("monitor", known), *(("", _findings([one for one in loud if one.category == c])) for c in categories)]

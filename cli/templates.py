@@ -95,8 +95,8 @@ def next_steps(draft: "Draft", settings: Settings) -> Text:
     return Text.assemble(
         ("Wrote ", "bold green"),
         f"{Path(settings.use_cases) / draft.slug} with use_case.yaml and features.sql\n\n",
-        f"  {draft.rows:,} rows in {draft.periods} {draft.every.value}s from {draft.starts}; {draft.task} label ",
-        f"{draft.label_sql}\n  features: {features}\n",
+        f"  {draft.rows:,} rows in {_counted(draft.periods, draft.every.value)} from {draft.starts}; ",
+        f"{draft.task} label {draft.label_sql}\n  features: {features}\n",
         f"  left out: {left}\n" if left else "",
         *((f"  {one}\n", "yellow") for one in _warnings(draft)),
         "\nNext\n",
@@ -114,11 +114,15 @@ def _warnings(draft: "Draft") -> Iterator[str]:
             f"{one.first_misfit}. If it was meant to be text, change its type in use_case.yaml to string."
         )
     if draft.sizes.first_model > draft.span:
-        days = (ceil(one / timedelta(days=1)) for one in (draft.span, draft.sizes.first_model))
+        days, needed = (ceil(one / timedelta(days=1)) for one in (draft.span, draft.sizes.first_model))
         yield (
-            "{} days of data are too few for a first model, which needs about {}: ".format(*days)
-            + f"labels are known after {format_duration(draft.label_after)}, and those of the newest rows are missing."
+            f"Data of {_counted(days, 'day')} are too few for a first model, which needs about {needed}: "
+            f"labels are known after {format_duration(draft.label_after)}, and those of the newest rows are missing."
         )
+
+
+def _counted(number: int, unit: str) -> str:
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
 def _columns(draft: "Draft") -> str:

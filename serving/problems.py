@@ -66,7 +66,8 @@ class Refused(Exception):
 def invalid(problems: Sequence[Problem]) -> Refused:
     """Refuse rows that break the contract, the first problem as the detail."""
     more = f" ({len(problems) - 1} more below `errors`)" if len(problems) > 1 else ""
-    return Refused(422, "invalid", f"{problems[0]}{more}.", problems[:MAX_PROBLEMS])
+    told = f"{problems[0]}{more}"
+    return Refused(422, "invalid", told if told.endswith("?") else f"{told}.", problems[:MAX_PROBLEMS])
 
 
 def malformed(detail: str) -> Refused:

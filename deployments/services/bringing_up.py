@@ -50,7 +50,7 @@ class Place:
         given = self.prefect_port if name == PREFECT else self.mlflow_port
         if given:
             return given
-        had = [int(before.address.rpartition(":")[2])] if before and before.address else []
+        had = [before.port] if before and before.address else []
         return choose_port(self.host, (*had, _PREFERRED[name]))
 
 

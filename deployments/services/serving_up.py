@@ -9,7 +9,7 @@ from pathlib import Path
 
 from blocks.stack import Service, Stack, serving_name
 from deployments.services.launches import serving_launch
-from deployments.services.ports import choose_port
+from deployments.services.ports import choose_port, listens
 from deployments.services.processes import answers, is_well, record, replace, stop, wait_until
 from perennial.settings import Settings
 from perennial.use_case import UseCase
@@ -51,27 +51,45 @@ def services_up(settings: Settings, stack: Stack, tell: Callable[[str], object])
 
 
 def is_live(service: Service) -> bool:
-    """Say whether a service answers, whether or not it has anything to answer with."""
-    return answers(service.address + LIVE)
+    """Say whether a service answers at its address, whether or not it has anything to answer with.
+
+    It has to be this process that listens there: any other that has the port would answer just as well.
+    """
+    return _has_its_port(service) and answers(service.address + LIVE)
 
 
 def is_ready(service: Service) -> bool:
     """Say whether a service answers requests by a release."""
-    return answers(service.address + READY)
+    return _has_its_port(service) and answers(service.address + READY)
+
+
+def port_of(name: str, stack: Stack, settings: Settings) -> int:
+    """Return a free port for a service: the one it had, else the next of the declared ones, and never another's.
+
+    Those of all others on record are theirs also while they do not listen, so that each keeps its own.
+    """
+    before, others = stack.services.get(name), {one.port for one in stack.services.values() if one.name != name}
+    declared = range(settings.serving_port, settings.serving_port + _NEIGHBOURS)
+    return choose_port(settings.serving_host, (*([before.port] if before else []), *declared), others)
 
 
 def _service_up(use_case: UseCase, stack: Stack, settings: Settings) -> Service | None:
     name, host = serving_name(use_case.slug), settings.serving_host
     before = stack.services.get(name)
-    had = int(before.address.rpartition(":")[2]) if before else settings.serving_port
+    had = before.port if before else settings.serving_port
     launch = serving_launch(settings, use_case, host, had, settings.serving_replicas)
     running = stack.running(name)
     if running and (running.address, running.uses) == (launch.address, launch.uses) and is_well(running, is_live):
         return None
     if before:
         stop(before)
-    port = choose_port(host, (had, *range(settings.serving_port, settings.serving_port + _NEIGHBOURS)))
+    port = port_of(name, stack, settings)
     return replace(stack, serving_launch(settings, use_case, host, port, settings.serving_replicas), settings)
+
+
+def _has_its_port(service: Service) -> bool:
+    process = service.process
+    return process is not None and listens(process, service.port)
 
 
 def _stop_others(wanted: set[str], stack: Stack, settings: Settings) -> None:

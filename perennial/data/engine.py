@@ -87,8 +87,11 @@ class Engine:
         self.execute(f"CREATE OR REPLACE VIEW {quote(name)} AS {sql}", name=name)
 
     def keep(self, name: str, sql: str, query: str = "query") -> None:
-        """Run a SELECT once and keep its rows as a table of this engine, spilled to disk when they are many."""
-        self.execute(f"CREATE OR REPLACE TEMP TABLE {quote(name)} AS\n{sql}", name=query)
+        """Run a SELECT once and keep its rows as a table of this engine, spilled to disk when they are many.
+
+        It begins in the first line of what is run, so that the engine's messages count lines as its file does.
+        """
+        self.execute(f"CREATE OR REPLACE TEMP TABLE {quote(name)} AS {sql}", name=query)
 
     def schema(self, sql: str) -> pa.Schema:
         """Return names and types of what a SELECT gives, without running it over the data."""

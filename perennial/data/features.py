@@ -130,7 +130,7 @@ def compute_features(engine: Engine, use_case: UseCase, sql: str | None = None) 
     """
     name = f"{use_case.slug}/{use_case.features}"
     text = use_case.features_sql if sql is None else sql
-    engine.keep("query_result", text.strip().rstrip(";"), query=name)
+    engine.keep("query_result", text.rstrip().rstrip(";"), query=name)
     if sql is None:
         _require_decided(engine, text, name)
     columns = checked_columns(engine.schema("SELECT * FROM query_result"), use_case, name)

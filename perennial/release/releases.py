@@ -126,16 +126,17 @@ def require_releasable(ws: Workspace, judged: Judged, state: State, as_of: datet
             f"The gate said {judged.verdict.answer} to version {judged.version} of `{slug}`, and only PASS is "
             f"released: {' '.join(judged.verdict.reasons)}"
         )
+    again = f"Judge it again: `perennial register {slug}`, or `perennial promote` where it came from elsewhere."
     if judged.against_version != (champion.version if champion else None):
         serves = f"version {champion.version} serves" if champion else "none serves"
         against = f"version {judged.against_version}" if judged.against_version else "the baseline"
         raise StaleVerdict(
-            f"Version {judged.version} of `{slug}` was judged against {against}, but now {serves}. Judge it again."
+            f"Version {judged.version} of `{slug}` was judged against {against}, but now {serves}. {again}"
         )
     if judged.gate != ws.use_case.gate_digest:
         raise StaleVerdict(
             f"Version {judged.version} of `{slug}` was judged by another `gate` or `metrics.primary` than "
-            "use_case.yaml declares now. Judge it again: register it, or promote it if it came from elsewhere."
+            f"use_case.yaml declares now. {again}"
         )
     _require_approval(ws, judged, state)
     _require_newest(ws, state, as_of)

@@ -5,6 +5,7 @@ Findings on columns are in `column_findings`. Whether a finding is a reason to t
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
+from textwrap import shorten
 
 from perennial.periods import Period
 from perennial.records import Accepted, Answer, Finding, Interval, Level, Refused, Verdict
@@ -13,6 +14,8 @@ from perennial.use_case import Monitoring
 
 NOTABLE_SHARE = 0.01
 """Share of rows from which something is a warning and not just a note."""
+_ROOM = 100
+"""Characters of an error that are told in one line; its detail has all."""
 
 
 class Category(StrEnum):
@@ -136,11 +139,12 @@ def nothing_to_score() -> Finding:
 
 def report_failed(error: Exception) -> Finding:
     """Say that the report could not be drawn, and why."""
+    told = f"{type(error).__name__}: {error}"
     return Finding(
         level=Level.WARNING,
         category=Category.REPORT_FAILED,
-        summary="The report could not be drawn.",
-        detail=f"{type(error).__name__}: {error}",
+        summary=f"The report could not be drawn. {shorten(told, _ROOM, placeholder=' ...')}",
+        detail=told,
         resolution="The numbers of this measurement are complete without it. Please report the error with its data.",
     )
 

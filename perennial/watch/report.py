@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _ONE_AT_A_TIME = Lock()
 _TIME, _LABEL = "event_time", "label"
 _LISTED_CATEGORIES = 30
+_BINS = 20
+"""Bins that the numbers of a column must have room for: Evidently draws 10, and takes up to 15 for the label."""
 _LONGEST_TEXT = 60
 _LOOKALIKES = str.maketrans({"<": "‹", ">": "›", "&": "＆", "\\": "＼"})  # noqa: RUF001
 _NO_NETWORK = (
@@ -67,11 +69,14 @@ class Picture:
 def draw(picture: Picture) -> str:
     """Return a page: facts, performance and findings in words, then Evidently's table of distributions.
 
-    Evidently 0.7 raises on columns without values and on samples of fewer than two rows, silently drops columns
-    that one side lacks, and writes texts unescaped into a script. So such columns are left out here and named on
-    the page, and texts lose the characters that HTML gives a meaning. The drift that its table shows is ours, but for
-    the label, whose drift is only known on the sample.
+    Evidently 0.7 raises on columns without values, on samples of fewer than two rows and on large numbers whose
+    differences a double cannot tell, silently drops columns that one side lacks, and writes texts unescaped into a
+    script. So such columns are left out here and named on the page, and texts lose the characters that HTML gives a
+    meaning. It correlates constant columns, too, of which NumPy would warn the terminal. The drift that its table
+    shows is ours, but for the label, whose drift is only known on the sample.
     """
+    import numpy as np
+
     before, now = (_frame(one, picture) for one in (picture.reference, picture.current))
     shown = [name for name in (*picture.drift, _LABEL) if _can_be_drawn(name, before, now)]
     left_out = [name for name in picture.drift if name not in shown]
@@ -79,7 +84,7 @@ def draw(picture: Picture) -> str:
     if not shown:
         return f"{_EMPTY_PAGE}<body>{words}</body></html>"
     _share_categories([name for name in shown if name in picture.categorical], before, now)
-    with _ONE_AT_A_TIME:
+    with _ONE_AT_A_TIME, np.errstate(divide="ignore", invalid="ignore"):
         page = _evidently_page(picture, shown, before, now)
     return page.replace("<head>", f"<head>{_NO_NETWORK}", 1).replace("<body>", f"<body>{words}", 1)
 
@@ -131,7 +136,10 @@ def _words(picture: Picture, left_out: Sequence[str]) -> str:
     )
     if left_out:
         names = ", ".join(escape(name) for name in left_out)
-        parts.append(f"<div>Not drawn, because one side has no values of them: <b>{names}</b>.</div>")
+        parts.append(
+            "<div>Not drawn, because one side has too large and too similar numbers, or no values of them: "
+            f"<b>{names}</b>.</div>"
+        )
     return f"{_STYLE}<section class='perennial'>{''.join(parts)}</section>"
 
 
@@ -181,7 +189,16 @@ def _as_text(value: object) -> str:
 
 
 def _can_be_drawn(name: str, *sides: "pd.DataFrame") -> bool:
-    return all(name in side and side[name].count() >= 2 for side in sides)
+    return all(name in side and side[name].count() >= 2 and _has_bins(side[name].dropna()) for side in sides)
+
+
+def _has_bins(values: "pd.Series[Any]") -> bool:
+    import numpy as np
+
+    try:
+        return values.dtype == object or len(np.histogram_bin_edges(values, _BINS)) > _BINS
+    except ValueError:
+        return False
 
 
 def _share_categories(names: Sequence[str], *sides: "pd.DataFrame") -> None:

@@ -55,6 +55,18 @@ def test_a_trial_is_told_with_its_evidence_and_nothing_is_written(ws: Workspace)
     assert ws.state().seq == head
     text = perennial("rollout", "shop-returns")
     assert "on trial as canary 1 against version 1" in text and "FAIL" in text
+    assert f"since {at:%Y-%m-%d %H:%M} until " in text
+
+
+def test_reasons_are_told_below_each_other_where_they_began(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    at = datetime.now(UTC)
+    released(ws, 1, at)
+    tried(ws, 2, at)
+    replicas(ws, datetime.now(UTC), {"rollout/1/canary": Counts(answers=60, errors=50), **BASELINE})
+    _, _, reasons = perennial("rollout", "shop-returns").partition("verdict so far: FAIL\n")
+    lines = reasons.partition("\n\n")[0].splitlines()
+    assert len(lines) > 1 and all(line.startswith("  ") for line in lines)
 
 
 def test_what_withdrawn_releases_wrote_is_listed(ws: Workspace) -> None:

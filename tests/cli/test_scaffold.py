@@ -9,6 +9,7 @@ import pytest
 
 from cli.scaffold import CannotScaffold, Draft, scaffold
 from cli.sizing import sizes
+from cli.templates import next_steps
 from perennial.model.plan import training_windows
 from perennial.periods import Every, Period, parse_duration
 from perennial.settings import Settings
@@ -39,7 +40,10 @@ def write(folder: Path, rows: Sequence[dict[str, str]] = ROWS) -> tuple[Path, Se
 
 
 def make(folder: Path, rows: Sequence[dict[str, str]] = ROWS, **changes: Any) -> Draft:
-    path, settings = write(folder, rows)
+    return make_of(*write(folder, rows), **changes)
+
+
+def make_of(path: Path, settings: Settings, **changes: Any) -> Draft:
     said = {"slug": "came-back", "key": ("no",), "event_time": "at", "label": "came_back", "label_after": "7d"}
     return scaffold(**{**said, "csv": path, "every": None, "settings": settings, **changes})
 
@@ -91,7 +95,7 @@ def test_a_number_with_many_values_is_a_regression_bounded_by_its_spread(tmp_pat
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"label": "came_bak"}, "did you mean `came_back`"),
+        ({"label": "came_bak"}, r"did you mean `came_back`\?$"),
         ({"event_time": "kind"}, "holds no times"),
         ({"key": ("kind",)}, "same `kind`"),
         ({"label": "note"}, "144 different texts"),
@@ -154,6 +158,13 @@ def test_a_day_of_data_has_no_feature_for_the_day_of_the_week(tmp_path: Path) ->
     assert "day_of_week" in (tmp_path / "use_cases/monthly/features.sql").read_text()
 
 
+def test_what_is_one_is_told_as_one(tmp_path: Path) -> None:
+    path, settings = write(tmp_path, [one | {"at": f"2024-01-01 0{hour}:00"} for hour, one in enumerate(ROWS[:9])])
+    told = next_steps(make_of(path, settings), settings).plain
+    assert "9 rows in 1 day from 2024-01-01" in told
+    assert "Data of 1 day are too few" in told
+
+
 def test_a_few_misfits_keep_the_type_and_are_named(tmp_path: Path) -> None:
     rows = [dict(row) for row in ROWS]
     rows[50]["price"], rows[3]["weight"], rows[9]["at"] = "many", "inf", "not a time"
@@ -180,9 +191,17 @@ def test_a_column_with_a_name_that_means_something_is_refused_before_anything_is
     taken: str, tmp_path: Path
 ) -> None:
     rows = [{**{name: value for name, value in one.items() if name != "price"}, taken: one["price"]} for one in ROWS]
-    with pytest.raises(CannotScaffold, match=f"nothing was written: (?s:.*){taken}"):
+    with pytest.raises(CannotScaffold, match=f"nothing was written: (?s:.*){taken}(?s:.*)\nChange the CSV"):
         make(tmp_path, rows)
     assert list((tmp_path / "use_cases").iterdir()) == []
+
+
+def test_a_file_that_is_no_utf8_is_told_in_one_line(tmp_path: Path) -> None:
+    path, settings = write(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"words 2,", "Köln,".encode("latin-1"), 1))
+    with pytest.raises(CannotScaffold, match=r"^`\S+data\.csv` is not UTF-8 in line 4\..*iconv -f latin1") as refused:
+        make_of(path, settings)
+    assert "\n" not in str(refused.value)
 
 
 def test_another_separator_is_named(tmp_path: Path) -> None:

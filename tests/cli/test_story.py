@@ -6,7 +6,7 @@ from cli.story import tell
 from perennial.hosted import HostingAdvanced, HostingEnded, HostingStarted
 from perennial.model_history import CandidateFit, Trained
 from perennial.periods import Window
-from perennial.records import Entry, Record
+from perennial.records import Entry, Measured, Record
 from perennial.values import Answer, Verdict
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -28,6 +28,11 @@ def test_each_step_of_a_hosting_is_told() -> None:
     assert "taken back" in told(HostingEnded(number=2, verdict=BADLY)) and "It crashes." in told(
         HostingEnded(number=2, verdict=BADLY)
     )
+
+
+def test_a_measurement_is_told_with_its_period() -> None:
+    record = Measured.model_construct(period="2024-03", performance={}, reference={}, findings=())
+    assert told(record) == "2024-03: auc unknown on 0 mature labels; on its holdout unknown"
 
 
 def test_candidates_are_told_by_what_they_were_chosen_by() -> None:

@@ -217,6 +217,18 @@ def test_an_sql_mistake_names_the_file(delivered: Workspace):
         write_query(delivered, features_sql())
 
 
+@pytest.mark.parametrize("before", ["", "\n-- of an order\n"])
+def test_an_sql_mistake_is_in_the_line_that_the_file_has_it_in(delivered: Workspace, before: str):
+    wrong = before + features_sql().replace("s.size", "s.sise")
+    line = wrong[: wrong.index("s.sise")].count("\n") + 1
+    write_query(delivered, wrong)
+    try:
+        with pytest.raises(QueryFailed, match=rf"\nLINE {line}: .*s\.sise"):
+            build_features(delivered, FEBRUARY, FEBRUARY.end)
+    finally:
+        write_query(delivered, features_sql())
+
+
 def test_a_dropped_feature_does_not_come_back_as_an_empty_one(tmp_path: Path):
     ws = open_delivered(tmp_path)
     build_features(ws, JANUARY, FEBRUARY.end)

@@ -165,7 +165,9 @@ def test_a_verdict_about_a_former_champion_is_stale(ws: Workspace) -> None:
     first = released(ws, 1, at=2)
     late = judged(ws, 3, against=first)
     second = released(ws, 2, at=3, against=first)
-    with pytest.raises(StaleVerdict, match="was judged against version 1, but now version 2 serves"):
+    with pytest.raises(
+        StaleVerdict, match=r"version 1, but now version 2 serves\. .*`perennial register shop-returns`"
+    ):
         release(ws, late, day(4))
     assert ws.state().champion == second
 

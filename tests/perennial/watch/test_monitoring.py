@@ -366,6 +366,7 @@ def test_a_report_that_fails_does_not_hide_what_was_measured(
     measured = measure(scored, APRIL, LATER)
     assert measured.report is None and measured.rows == 300
     assert measured.findings[-1].category == Category.REPORT_FAILED
+    assert measured.findings[-1].summary.endswith("could not be drawn. ValueError: an empty column was provided")
     assert "an empty column was provided" in measured.findings[-1].detail
 
 

@@ -91,6 +91,21 @@ def test_constant_and_partly_infinite_columns_are_drawn() -> None:
     assert drawn_columns(draw(picture(current=now))) == {"price", "shop", "score", "label"}
 
 
+@pytest.mark.parametrize("first", [2.0**60, 2.0**63])
+@pytest.mark.parametrize("side", ["reference", "current"])
+def test_large_numbers_that_a_double_cannot_tell_apart_are_named(side: str, first: float) -> None:
+    page = draw(picture(**{side: sample(3, price=first + np.arange(ROWS))}))
+    assert drawn_columns(page) == {"shop", "score", "label"}
+    assert "too similar numbers, or no values of them: <b>price</b>" in page
+    apart = {one: sample(3, price=first + np.arange(ROWS) * 2.0**20) for one in ("reference", "current")}
+    assert "price" in drawn_columns(draw(picture(**apart)))
+
+
+def test_constant_columns_warn_nobody(recwarn: pytest.WarningsRecorder) -> None:
+    draw(picture(current=sample(3, price=[5.0] * ROWS, score=[0.5] * ROWS)))
+    assert not [one for one in recwarn if one.category is RuntimeWarning]
+
+
 @pytest.mark.parametrize("rows", [0, 1])
 def test_a_page_without_rows_is_words_alone(rows: int) -> None:
     page = draw(picture(current=sample(3, rows=rows)))

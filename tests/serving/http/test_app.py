@@ -71,6 +71,11 @@ def test_a_broken_contract_names_every_row_and_field(service: Running) -> None:
     ]
 
 
+def test_a_suggestion_ends_with_its_question_mark(service: Running) -> None:
+    detail = service.client.post("/predict", json={"rows": [order(prize=3)]}).json()["detail"]
+    assert detail == "row 0: `prize` is 3, expected no such field; did you mean `price`?"
+
+
 @pytest.mark.parametrize(
     ("status", "reason", "path", "changes"),
     [
