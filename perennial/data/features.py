@@ -11,13 +11,14 @@ import pyarrow as pa
 
 from perennial.data import lake
 from perennial.data.engine import Engine, QueryFailed, parquet, quote, quote_time
+from perennial.data.observing import require_begun, require_over
 from perennial.data.queries import keep_query
 from perennial.data.query_parts import undecided
 from perennial.data.views import NEWEST_LABEL, deliveries_before, open_views
 from perennial.digests import digest_json
 from perennial.errors import Permanent
 from perennial.periods import Period, Window
-from perennial.records import Accepted, FeaturesBuilt
+from perennial.records import FeaturesBuilt
 from perennial.state import State, fold
 from perennial.use_case import TAKEN_NAMES, UseCase
 from perennial.workspace import Workspace
@@ -27,14 +28,6 @@ _COMPUTED = "computed_features"
 
 class FeaturesQueryWrong(Permanent):
     """The features query does not give what it must: key, event time, features, one row per observation."""
-
-
-class NoObservations(Permanent):
-    """The entity has no rows in the period, and no delivery can say yet that nothing happened."""
-
-
-class NotBegun(Permanent):
-    """The period begins after the moment, so nothing of it could be known."""
 
 
 class FeatureColumns(NamedTuple):
@@ -59,7 +52,7 @@ def build_features(ws: Workspace, period: Period, as_of: datetime) -> FeaturesBu
         FeaturesQueryWrong: The query's result has the wrong shape.
         QueryFailed: The engine refused the query.
     """
-    _require_begun(ws.use_case, period, as_of)
+    require_begun(ws.use_case, period, as_of)
     state = ws.state()
     deliveries = deliveries_before(ws, state, period.end, as_of)
     seen = digest_json([one.partition for one in deliveries])
@@ -73,7 +66,7 @@ def build_features(ws: Workspace, period: Period, as_of: datetime) -> FeaturesBu
         columns = compute_features(engine, ws.use_case)
         rows = int(engine.scalar(f"SELECT count(*) FROM {_COMPUTED}"))
         if not rows:
-            _require_over(ws.use_case, period, deliveries, as_of)
+            require_over(ws.use_case, period, deliveries, as_of)
         _check_types(engine, ws, state, columns)
         version = lake.append(ws, "features", _in_order(engine, ws.use_case), "snapshot", partition)
     built = FeaturesBuilt(
@@ -88,29 +81,6 @@ def build_features(ws: Workspace, period: Period, as_of: datetime) -> FeaturesBu
     )
     ws.journal.decide(lambda entries: None if partition in fold(entries).features else built, as_of)
     return ws.state().features[partition]
-
-
-def _require_begun(use_case: UseCase, period: Period, as_of: datetime) -> None:
-    if as_of < period.start:
-        raise NotBegun(
-            f"`{period}` of `{use_case.slug}` begins at {period.start:%F %R} UTC, so nothing of it could be known at "
-            f"{as_of:%F %R}. Expected a moment in it or after it: give a later `--as-of`."
-        )
-
-
-def _require_over(use_case: UseCase, period: Period, deliveries: Sequence[Accepted], as_of: datetime) -> None:
-    """Only of a period that is over can its delivery say that nothing happened."""
-    name = f"`{use_case.entity}` in `{period}`"
-    if (use_case.entity, period.label) not in {(one.source, one.period) for one in deliveries}:
-        raise NoObservations(
-            f"`{use_case.slug}` has no accepted rows of {name}, so there are no features to build. Ingest and validate "
-            f"`{use_case.entity}` for `{period}` first."
-        )
-    if as_of < period.end:
-        raise NoObservations(
-            f"`{use_case.slug}` has no rows of {name} that were known at {as_of:%F %R} UTC, and the period was not "
-            f"over before {period.end:%F %R}, so that some may still have come. Give a later `--as-of`."
-        )
 
 
 def compute_features(engine: Engine, use_case: UseCase, sql: str | None = None) -> FeatureColumns:

@@ -10,7 +10,8 @@ from hashlib import sha256
 from typing import Any
 
 from perennial.data.engine import Engine, quote, quote_time
-from perennial.data.features import NoObservations, build_features, feature_columns, labelled_rows_sql, snapshot_view
+from perennial.data.features import build_features, feature_columns, labelled_rows_sql, snapshot_view
+from perennial.data.observing import NoObservations
 from perennial.data.views import known_deliveries, open_views
 from perennial.digests import digest_json
 from perennial.model.revision import code_revision, lock_digest

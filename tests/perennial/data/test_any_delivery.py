@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from perennial.data import lake
 from perennial.data.acceptance import accept
 from perennial.data.engine import Engine, parquet, quote, quote_time
-from perennial.data.features import NoObservations, build_features, labelled_rows_sql, snapshot_view
+from perennial.data.features import build_features, labelled_rows_sql, snapshot_view
 from perennial.data.landing import receive
+from perennial.data.observing import NoObservations
 from perennial.data.views import open_views
 from perennial.periods import Period
 from perennial.records import Accepted

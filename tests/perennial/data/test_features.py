@@ -9,14 +9,13 @@ from perennial.data.engine import Engine, QueryFailed
 from perennial.data.features import (
     FeatureColumns,
     FeaturesQueryWrong,
-    NoObservations,
-    NotBegun,
     build_features,
     feature_columns,
     labelled_rows_sql,
     snapshot_view,
 )
 from perennial.data.landing import receive
+from perennial.data.observing import NoObservations, NotBegun
 from perennial.data.views import open_views
 from perennial.periods import Period, Window
 from perennial.records import FeaturesBuilt

@@ -9,7 +9,8 @@ import pytest
 
 from perennial.data import lake
 from perennial.data.engine import Engine
-from perennial.data.features import NotBegun, snapshot_view
+from perennial.data.features import snapshot_view
+from perennial.data.observing import NotBegun
 from perennial.journal import Journal
 from perennial.model.artifact import InvalidModel, load_model
 from perennial.model.constant import Constant
