@@ -73,7 +73,7 @@ def test_an_interrupted_run_waits_for_the_next_worker_and_is_done_once(stack: St
     deployment = stack.ask("/deployments/name/pipeline/dev")
     parameters = {"use_case": "shop-returns", "period": "2024-01", "as_of": "2024-02-01T00:00:00Z"}
     run = stack.ask(f"/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})
-    until(120, lambda: (home / "asked").exists())
+    until(300, lambda: (home / "asked").exists())
     assert stack.json("down")["interrupted_runs"] == 1
     (home / "go").touch()
     stack.up()

@@ -100,8 +100,8 @@ def test_a_run_whose_heartbeats_stop_is_crashed_and_run_again_and_people_are_tol
     waits = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Interrupted by `perennial down`."}
     server.ask(f"/flow_runs/{handed['id']}/set_state", {"state": waits, "force": True})
     posted_until(server, lambda: "CRASHED" in states(server, run), "prefect.flow-run.heartbeat", resource, related)
-    until(60, lambda: states(server, run)[-1] == "SCHEDULED")
-    until(60, lambda: received.saying("a run failed or crashed (dev)", run["name"], "No heartbeat for"))
+    until(150, lambda: states(server, run)[-1] == "SCHEDULED")
+    until(150, lambda: received.saying("a run failed or crashed (dev)", run["name"], "No heartbeat for"))
     assert "CRASHED" not in states(server, alive) + states(server, handed)
 
 
@@ -128,9 +128,9 @@ def test_a_delivery_that_does_not_come_in_its_time_is_told(told: tuple[Server, R
 def test_a_worker_that_is_gone_is_told(told: tuple[Server, Received]) -> None:
     server, received = told
     worker = server.start(PREFECT, "worker", "start", "--pool", "perennial-dev")
-    until(90, lambda: server.ask("/work_pools/perennial-dev")["status"] == "READY")
+    until(180, lambda: server.ask("/work_pools/perennial-dev")["status"] == "READY")
     kill_tree(worker)
-    until(120, lambda: received.saying("a worker is gone (dev)", "perennial-dev"))
+    until(300, lambda: received.saying("a worker is gone (dev)", "perennial-dev"))
 
 
 def states(server: Server, run: dict[str, Any]) -> list[str]:

@@ -36,11 +36,11 @@ def test_the_drift_of_a_month_of_flights_starts_one_retraining_that_ends_with_a_
     worked(stack, "monitor")
     measured = ws.state().measured[-1]
     assert measured.period == MONTH and any("drift" in one.category for one in measured.findings)
-    [retrained] = until(60, lambda: runs(stack, "retrain"))
+    [retrained] = until(150, lambda: runs(stack, "retrain"))
     assert retrained["created_by"]["type"] == "AUTOMATION"
     [request] = until(180, lambda: asked(ws))
     assert request.ended and request.ended.outcome in (Outcome.RELEASED, Outcome.NOT_RELEASED)
-    until(60, lambda: runs(stack, "retrain")[0]["state_type"] == "COMPLETED")
+    until(150, lambda: runs(stack, "retrain")[0]["state_type"] == "COMPLETED")
     assert sum(one.at == datetime.fromisoformat(MOMENT) for one in ws.journal.entries() if is_training(one)) == 1
 
 

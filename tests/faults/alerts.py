@@ -228,8 +228,8 @@ def storm(stage: Scene, month: str) -> None:
     senders = [stage.alert(month, burst) for _ in range(4)]
     senders += [stage.alert(month, spread, 0.1) for _ in range(2)]
     assert [one.wait(90) for one in senders] == [0] * 6
-    until(120, lambda: stage.events("perennial.drift.detected") == 1000)
-    until(120, lambda: is_done(stage, month))
+    until(300, lambda: stage.events("perennial.drift.detected") == 1000)
+    until(300, lambda: is_done(stage, month))
     stage.quiet()
     assert trainings(stage, month) == ["COMPLETED"]
     names = [one.state_name for one in stage.runs("retrain")]

@@ -22,7 +22,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 def test_a_reconcile_that_is_lost_while_it_is_pending_holds_up_no_other_for_ever(stage: Scene) -> None:
     worker = stage.work()
     lost = stage.start("reconcile/dev", use_case=SLUG)
-    until(60, lambda: stage.runs("reconcile", "PENDING"))
+    until(150, lambda: stage.runs("reconcile", "PENDING"))
     kill_tree(worker)
     assert stage.run(lost).state_type == "PENDING"
     assert stage.slots("reconcile/dev") == 1
@@ -36,7 +36,7 @@ def test_a_reconcile_that_is_lost_while_it_is_pending_holds_up_no_other_for_ever
 
     until(6 * LEASE, is_reconciled)
     assert stage.run(lost).state_type == "PENDING"
-    until(60, lambda: stage.is_given_up(lost, patience=3))
+    until(150, lambda: stage.is_given_up(lost, patience=3))
     stage.quiet()
     assert stage.slots("reconcile/dev") == 0
     kill_tree(worker)

@@ -36,7 +36,7 @@ def test_after_the_cooldown_the_next_real_alert_starts_one_more(stage: Scene) ->
     at = stage.measure("2024-04")
     senders = [stage.alert("2024-04", [at + timedelta(seconds=count) for count in range(20)]) for _ in range(2)]
     assert [one.wait(60) for one in senders] == [0, 0]
-    until(120, lambda: is_done(stage, "2024-04"))
+    until(300, lambda: is_done(stage, "2024-04"))
     stage.quiet()
     assert trainings(stage, "2024-04") == ["COMPLETED"]
     kill_tree(worker)
@@ -53,7 +53,7 @@ def test_an_alert_lost_while_the_server_was_down_is_made_good(stage: Scene) -> N
     worker = stage.work()
     assert len(stage.runs("retrain")) == before
     stage.reconcile()
-    until(120, lambda: is_done(stage, "2024-05"))
+    until(300, lambda: is_done(stage, "2024-05"))
     stage.reconcile()
     stage.quiet()
     assert trainings(stage, "2024-05") == ["COMPLETED"]
@@ -64,13 +64,13 @@ def test_a_worker_killed_while_the_run_is_running_leads_to_one_completed_trainin
     worker = stage.work()
     at = stage.measure("2024-06")
     stage.alert("2024-06", [at])
-    until(60, lambda: stage.runs("train", "RUNNING"))
+    until(150, lambda: stage.runs("train", "RUNNING"))
     kill_tree(worker)
     [run] = stage.runs("retrain", "RUNNING")
     assert stage.slots() == 1
-    until(90, lambda: stage.is_given_up(run.id, patience=5))
+    until(180, lambda: stage.is_given_up(run.id, patience=5))
     worker = stage.work()
-    until(120, lambda: is_done(stage, "2024-06"))
+    until(300, lambda: is_done(stage, "2024-06"))
     stage.quiet()
     assert trainings(stage, "2024-06").count("COMPLETED") == stage.trained("2024-06") == 1
     assert len(request(stage, "2024-06").claims) >= 2
@@ -82,14 +82,14 @@ def test_a_worker_killed_while_the_run_is_pending_leads_to_one_completed_trainin
     worker = stage.work()
     at = stage.measure("2024-07")
     stage.alert("2024-07", [at])
-    [run] = until(60, lambda: stage.runs("retrain", "PENDING"))
+    [run] = until(150, lambda: stage.runs("retrain", "PENDING"))
     kill_tree(worker)
     assert stage.slots() == 1
     stage.settle()
-    until(90, lambda: stage.is_given_up(run.id, patience=3))
+    until(180, lambda: stage.is_given_up(run.id, patience=3))
     assert stage.slots() == 0
     worker = stage.work()
-    until(120, lambda: is_done(stage, "2024-07"))
+    until(300, lambda: is_done(stage, "2024-07"))
     stage.quiet()
     stage.reconcile(patience=3)
     stage.quiet()
@@ -104,7 +104,7 @@ def test_of_two_runs_at_once_one_trains(stage: Scene) -> None:
     at = stage.measure("2024-08")
     runs = [stage.start("retrain/dev", use_case=SLUG, period="2024-08", as_of=at.isoformat()) for _ in range(2)]
     worker = stage.work()
-    until(120, lambda: is_done(stage, "2024-08"))
+    until(300, lambda: is_done(stage, "2024-08"))
     stage.quiet()
     assert trainings(stage, "2024-08").count("COMPLETED") == 1
     assert sorted(stage.run(one).state_name for one in runs) == ["Completed", "Suppressed"]

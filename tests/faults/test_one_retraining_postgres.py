@@ -31,14 +31,14 @@ def test_a_worker_told_to_end_while_it_trains_leads_to_one_completed_training(st
     worker = stage.work()
     at = stage.measure("2024-04")
     stage.alert("2024-04", [at])
-    until(60, lambda: stage.runs("train", "RUNNING"))
+    until(150, lambda: stage.runs("train", "RUNNING"))
     [run] = stage.runs("retrain", "RUNNING")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(60) is not None
     if not is_done(stage, "2024-04"):
-        until(90, lambda: stage.is_given_up(run.id, patience=5))
+        until(180, lambda: stage.is_given_up(run.id, patience=5))
     worker = stage.work()
-    until(120, lambda: is_done(stage, "2024-04"))
+    until(300, lambda: is_done(stage, "2024-04"))
     stage.quiet()
     assert trainings(stage, "2024-04").count("COMPLETED") == stage.trained("2024-04") == 1
     assert stage.slots() == 0
