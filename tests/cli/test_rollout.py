@@ -55,7 +55,7 @@ def test_a_trial_is_told_with_its_evidence_and_nothing_is_written(ws: Workspace)
     assert ws.state().seq == head
     text = perennial("rollout", "shop-returns")
     assert "on trial as canary 1 against version 1" in text and "FAIL" in text
-    assert f"since {at:%Y-%m-%d %H:%M} until " in text
+    assert f"since {at:%Y-%m-%d %H:%M} until " in " ".join(text.split())
 
 
 def test_reasons_are_told_below_each_other_where_they_began(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
