@@ -86,7 +86,8 @@ class Rehearsal:
             self._sent = traffic.sent
             with Swaps(self.copy) as swaps, traffic:
                 yield self._moment(f"{self._replicas} replicas answer {self._rate:.0f} requests a second")
-                yield from self._until(lambda one: isinstance(one.record, ReleaseServed))
+                if not self._is_served():
+                    yield from self._until(lambda one: isinstance(one.record, ReleaseServed))
                 begin(self.copy, judged, self._clock(), self._clock())
                 yield from self._followed(swaps)
         yield from self._news()
@@ -105,6 +106,11 @@ class Rehearsal:
         if judged.verdict.answer.value != "PASS":
             raise NoDrill(f"The gate refused the faulty version already: {' '.join(judged.verdict.reasons)}")
         return judged
+
+    def _is_served(self) -> bool:
+        """Whether what serves is known to answer in good health already, so that there is a way back to it."""
+        state = self.copy.state()
+        return state.champion is not None and state.champion.number in state.served
 
     def _followed(self, swaps: Swaps) -> Iterator[Moment]:
         """Tell everything from the release of the faulty version to the last replica that is rid of it."""
