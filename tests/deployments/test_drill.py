@@ -10,7 +10,7 @@ from deployments.drill.rehearsal import Moment, Rehearsal
 from deployments.drill.stage import NoDrill, mistaken, prepare
 from deployments.drill.swaps import Swap
 from deployments.drill.traffic import newest_rows
-from perennial.records import Entry, Judged, PredictionsCorrected, Released
+from perennial.records import Entry, Judged, PredictionsCorrected, Released, ReleaseServed
 from perennial.release.judging import judge_challenger
 from perennial.release.releases import release
 from perennial.workspace import Workspace
@@ -70,7 +70,13 @@ def test_the_copy_has_all_that_is_needed_and_its_branch_the_label_upside_down(se
 
 @pytest.mark.alone
 @pytest.mark.long
-def test_a_model_that_passes_offline_and_fails_live_is_rolled_back_and_corrected(served: Workspace) -> None:
+@pytest.mark.parametrize("is_known", [False, True], ids=["a new release", "one known to answer well"])
+def test_a_model_that_passes_offline_and_fails_live_is_rolled_back_and_corrected(
+    served: Workspace, is_known: bool
+) -> None:
+    if is_known:
+        well = ReleaseServed(release=1, answers=99, replicas=("a",))
+        served.journal.decide(lambda entries: well, MAY)
     before = files(Path(served.settings.storage_root))
     moments = list(Rehearsal(served, "direct", 60, 2, now).live_through())
     assert files(Path(served.settings.storage_root)) == before
