@@ -74,8 +74,10 @@ class State:
     received: list[Received] = field(default_factory=list)
     accepted: list[Accepted] = field(default_factory=list)
     accepted_at: dict[str, datetime] = field(default_factory=dict)
-    """Moment from which a delivery counts as accepted, by partition: not before what was recorded before it, so that
-    no computation for an earlier moment is asked again and sees what it did not see then."""
+    """Moment of acceptance by partition."""
+    late_from: dict[str, datetime] = field(default_factory=dict)
+    """Moment from which its rows of earlier periods count, by partition: not before what was recorded before it, so
+    that no computation for an earlier moment is asked again and sees what it did not see then."""
     refused: list[Refused] = field(default_factory=list)
     features: dict[str, FeaturesBuilt] = field(default_factory=dict)
     """By partition."""
@@ -227,7 +229,8 @@ def _deliver(state: State, record: Received | Accepted | Refused | FeaturesBuilt
         case Accepted():
             state.accepted.append(record)
             is_behind = state.newest_at > at
-            state.accepted_at[record.partition] = state.newest_at + timedelta(microseconds=1) if is_behind else at
+            state.accepted_at[record.partition] = at
+            state.late_from[record.partition] = state.newest_at + timedelta(microseconds=1) if is_behind else at
         case Refused():
             state.refused.append(record)
         case FeaturesBuilt():

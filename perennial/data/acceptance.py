@@ -57,7 +57,7 @@ def accept(ws: Workspace, received: Received, as_of: datetime) -> Accepted:
         received: A record of `receive`.
         as_of: The moment of acceptance, UTC; a correction counts from after the newest moment of the journal, if that
             is later when it is recorded: others may have computed something while it was judged. Rows of earlier
-            periods count from then too: see `State.accepted_at`.
+            periods count from then too: see `State.late_from`.
 
     Raises:
         DeliveryRefused: Its columns, the number or age of its rows or the share of bad ones break the contract.

@@ -48,8 +48,8 @@ def known_deliveries(state: State, as_of: datetime) -> list[Accepted]:
 def deliveries_before(ws: Workspace, state: State, end: datetime, as_of: datetime) -> list[Accepted]:
     """Return the deliveries known at `as_of` whose period begins before `end`, reference tables among them.
 
-    A later one of the entity that brings rows of earlier periods counts too, from the moment it was accepted: until
-    then nobody could know of them, and what was computed without them stays as it was.
+    A later one of the entity that brings rows of earlier periods counts too, from `State.late_from` on: until then
+    nobody could know of them, and what was computed without them stays as it was.
     """
     references = {name for name, source in ws.use_case.sources.items() if source.is_reference}
 
@@ -58,7 +58,7 @@ def deliveries_before(ws: Workspace, state: State, end: datetime, as_of: datetim
 
     def brings_late_rows(one: Accepted) -> bool:
         is_late = one.source == ws.use_case.entity and one.oldest is not None and one.oldest < end
-        return is_late and state.accepted_at[one.partition] <= as_of
+        return is_late and state.late_from[one.partition] <= as_of
 
     return [one for one in known_deliveries(state, as_of) if begins_before(one) or brings_late_rows(one)]
 

@@ -71,14 +71,16 @@ def test_the_newest_accepted_revision_of_a_delivery_counts() -> None:
     assert state.accepted_at["2024-01.r2"] == datetime(2024, 1, 3, tzinfo=UTC)
 
 
-def test_a_delivery_counts_from_after_all_that_was_recorded_before_it() -> None:
+def test_late_rows_count_from_after_all_that_was_recorded_before_their_delivery() -> None:
     story = entries(released(1, "a"), accepted(1), accepted(1, "2024-02"))
     late = story[2].model_copy(update={"at": datetime(2024, 1, 1, tzinfo=UTC)})
-    assert fold([*story[:2], late]).accepted_at == {
+    state = fold([*story[:2], late])
+    assert state.accepted_at["2024-02.r1"] == late.at
+    assert state.late_from == {
         "2024-01.r1": datetime(2024, 1, 2, tzinfo=UTC),
         "2024-02.r1": datetime(2024, 1, 2, microsecond=1, tzinfo=UTC),
     }
-    assert fold([*story[:2], late], as_of=late.at).accepted_at == {"2024-02.r1": late.at}
+    assert fold([*story[:2], late], as_of=late.at).late_from == {"2024-02.r1": late.at}
 
 
 def test_every_kind_of_record_moves_the_state() -> None:

@@ -222,3 +222,23 @@ def state_of(*deliveries: tuple[str, int, str]) -> State:
 
 def revisions(state: State, as_of: str) -> list[int]:
     return [one.revision for one in known_deliveries(state, datetime.fromisoformat(f"{as_of}T00:00:00+00:00"))]
+
+
+STRICT = {"sources": {"orders": {"columns": {"price": {"max": 150.5}}, "tolerance": 0.9}}}
+
+
+def test_a_period_accepted_again_under_a_mended_contract_counts_at_its_own_moment(tmp_path: Path) -> None:
+    """Who mends a declaration and lives through the same periods again gets what it says now, from the first on."""
+    strict = make_use_case(tmp_path, rows=40, changes=STRICT)
+    january, march = Period.parse("2024-01"), Period.parse("2024-03")
+    deliver(strict, "2024-01", "2024-03")
+    file = strict.use_case.folder / "use_case.yaml"
+    file.write_text(file.read_text().replace("max: 150.5", "max: 9999.5"))
+    mended = Workspace.open(strict.use_case.slug, strict.settings)
+    deliver(mended, "2024-01")
+    state = mended.state()
+    assert max(one.at for one in mended.journal.entries()) == march.end
+    [first, again] = [one for one in state.accepted if (one.source, one.period) == ("orders", "2024-01")]
+    known = {(one.source, one.period): one for one in known_deliveries(state, january.end)}
+    assert first.quarantined > again.quarantined == 0
+    assert known["orders", "2024-01"] == again
