@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 SCRIPT = """
-import sqlite3, sys, threading, time
+import gc, sqlite3, sys, threading, time
 from blocks.garbage import collect_apart
 
 class Ring:
@@ -26,10 +26,14 @@ collect_apart(every=0.05)
 holder, waiter, told = connect(), connect(), []
 holder.execute("CREATE TABLE things (one PRIMARY KEY)")
 holder.execute("INSERT INTO things VALUES (1)")
+gc.collect()  # so that nothing is collected before the other thread waits
 leave_a_cursor_behind(waiter)
 holder.execute("BEGIN IMMEDIATE")
 
+begun = threading.Event()
+
 def wait():
+    begun.set()
     try:
         waiter.execute("INSERT INTO things VALUES (2)")
     except sqlite3.OperationalError as error:
@@ -37,6 +41,8 @@ def wait():
 
 thread = threading.Thread(target=wait)
 thread.start()
+begun.wait()
+time.sleep(0.2)  # by then it waits for the lock to write, which nothing tells
 made, began = [], time.monotonic()
 while time.monotonic() - began < 1:
     made.append([Ring()])
